@@ -1,0 +1,44 @@
+"""Tables: columns and slim properties, no queries. One file per noun; importing this package knows them all."""
+
+from workbench.models.datasets import CLASS_COLOURS, Class, Dataset
+from workbench.models.decisions import CLASS_KINDS, IMAGE_KINDS, VERDICTS, Decision
+from workbench.models.duplicates import DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
+from workbench.models.images import SPLITS, STATUSES, Attribute, Image, Vote
+from workbench.models.imports import Import, Refusal
+from workbench.models.jobs import JOB_STATUSES, Job
+from workbench.models.metadata import Base, utc_now
+from workbench.models.queues import Queue, QueueItem
+from workbench.models.runs import RUN_STATUSES, Run
+from workbench.models.users import ROLES, LoginLink, User
+
+__all__ = [
+    "CLASS_COLOURS",
+    "CLASS_KINDS",
+    "IMAGE_KINDS",
+    "JOB_STATUSES",
+    "ROLES",
+    "RUN_STATUSES",
+    "SPLITS",
+    "STATUSES",
+    "VERDICTS",
+    "Attribute",
+    "Base",
+    "Class",
+    "Dataset",
+    "Decision",
+    "DuplicateGroup",
+    "DuplicateMember",
+    "DuplicatePair",
+    "Image",
+    "ImageHash",
+    "Import",
+    "Job",
+    "LoginLink",
+    "Queue",
+    "QueueItem",
+    "Refusal",
+    "Run",
+    "User",
+    "Vote",
+    "utc_now",
+]

@@ -1,0 +1,49 @@
+"""The append-only log: the truth from which everything about labels and classes is derived."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from workbench.models.metadata import Base, utc_now
+from workbench.models.users import User
+
+VERDICTS = ("confirm", "relabel", "ambiguous", "exclude")  # these settle an image
+IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment")
+CLASS_KINDS = ("class_add", "class_edit", "class_merge", "class_retire", "class_restore")
+# besides these: "duplicates" (the verdict on a group), "import" (images came in), "undo"
+
+
+class Decision(Base):
+    """One line of the log. Triggers refuse UPDATE and DELETE.
+
+    `action` is the client's id of what the reviewer did with one key or button: all lines of a bulk action share it,
+    sending it twice counts once, and `undoes` of a later line points at it. Undo of an undo is redo.
+    `class_id`: the class confirmed, chosen, edited or merged away. `detail`: {"classes": [...]} for ambiguous,
+    {"text"} for comment, {"split"}, {"into"} for class_merge, the changed fields for class_edit,
+    {"group", "verdict", "images"} for duplicates, {"import"} for import.
+    """
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        Index(None, "image_id", "id"),
+        Index(None, "dataset_id", "id"),
+        Index(None, "action"),
+        Index(None, "undoes"),
+        Index(None, "user_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    at: Mapped[datetime] = mapped_column(default=utc_now)
+    action: Mapped[str]
+    kind: Mapped[str]
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    class_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
+    detail: Mapped[dict[str, Any] | None]
+    undoes: Mapped[str | None]
+    queue_id: Mapped[int | None]  # where the reviewer was; not a foreign key: queues come and go, the log stays
+
+    user: Mapped[User] = relationship(viewonly=True)

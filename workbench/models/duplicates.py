@@ -1,0 +1,71 @@
+"""Duplicates: hashes, pairs that are the same picture, and the groups they form."""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workbench.models.metadata import Base
+
+
+class ImageHash(Base):
+    """The perceptual hash of an image, by its pixels: computed once for all its copies, kept between scans."""
+
+    __tablename__ = "image_hashes"
+
+    pixel_sha256: Mapped[str] = mapped_column(primary_key=True)
+    algorithm: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[bytes]
+
+
+class DuplicatePair(Base):
+    """Two images that a scan holds for the same picture. `a_id < b_id`."""
+
+    __tablename__ = "duplicate_pairs"
+    __table_args__ = (UniqueConstraint("a_id", "b_id"), Index(None, "dataset_id"), Index(None, "b_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    a_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    b_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    how: Mapped[str]
+    score: Mapped[float]
+    p: Mapped[float]
+
+
+class DuplicateGroup(Base):
+    """Images judged to be the same picture. `key` names its members, so that a verdict outlives a new scan.
+
+    `settled_action` names the decision that settled it; undoing that action opens the group again.
+    """
+
+    __tablename__ = "duplicate_groups"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "key"),
+        Index(None, "dataset_id", "settled_action", "rank"),
+        Index(None, "settled_action"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    key: Mapped[str]
+    kind: Mapped[str]  # exact, near
+    score: Mapped[float]
+    p: Mapped[float]
+    size: Mapped[int]
+    conflicting: Mapped[bool]  # its images carry different labels
+    spanning: Mapped[bool]  # its images stand in different splits
+    rank: Mapped[int]  # conflicting and spanning groups first
+    settled_action: Mapped[str | None]
+    verdict: Mapped[str | None]
+    detail: Mapped[dict[str, Any] | None]
+
+
+class DuplicateMember(Base):
+    """An image in a group."""
+
+    __tablename__ = "duplicate_members"
+    __table_args__ = (Index(None, "image_id"),)
+
+    group_id: Mapped[int] = mapped_column(ForeignKey("duplicate_groups.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)

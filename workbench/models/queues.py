@@ -1,0 +1,56 @@
+"""Queues and their items."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from workbench.models.metadata import Base, utc_now
+
+
+class Queue(Base):
+    """An ordered work list made by a recipe, shared by reviewers."""
+
+    __tablename__ = "queues"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    recipe: Mapped[str]
+    title: Mapped[str]
+    params: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    automatic: Mapped[bool] = mapped_column(default=False)  # rebuilt after each promoted run
+    size: Mapped[int] = mapped_column(default=0)
+    expected_hits: Mapped[float | None]  # sum of P(wrong) over the items, when the recipe knows it
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    closed_at: Mapped[datetime | None]
+
+
+class QueueItem(Base):
+    """One image (or one duplicate group, shown by its first image) to look at, and why.
+
+    Done when `done_action` names a verdict on the image; undoing that action opens the item again.
+    """
+
+    __tablename__ = "queue_items"
+    __table_args__ = (
+        UniqueConstraint("queue_id", "position"),
+        Index(None, "queue_id", "done_action", "position"),
+        Index(None, "image_id"),
+        Index(None, "done_action"),
+        Index(None, "lease_user_id", "lease_until"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    queue_id: Mapped[int] = mapped_column(ForeignKey("queues.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("duplicate_groups.id", ondelete="SET NULL"))
+    position: Mapped[int]
+    score: Mapped[float]
+    p_wrong: Mapped[float | None]
+    suggested_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
+    reason: Mapped[str]
+    done_action: Mapped[str | None]
+    lease_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    lease_until: Mapped[datetime | None]

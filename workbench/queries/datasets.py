@@ -1,0 +1,63 @@
+"""Data sets, their classes and how many images stand where."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from workbench.errors import NotFound
+from workbench.models import Class, Dataset, Image
+
+
+def get_dataset(session: Session, name: str) -> Dataset:
+    """By name; raises NotFound with the names that exist."""
+    found = session.scalar(select(Dataset).where(Dataset.name == name))
+    if found is None:
+        names = ", ".join(list_names(session)) or "none yet"
+        raise NotFound(f"There is no data set “{name}” (there is: {names}).")
+    return found
+
+
+def find_dataset(session: Session, name: str) -> Dataset | None:
+    return session.scalar(select(Dataset).where(Dataset.name == name))
+
+
+def list_names(session: Session) -> list[str]:
+    return list(session.scalars(select(Dataset.name).order_by(Dataset.name)))
+
+
+def list_datasets(session: Session) -> list[Dataset]:
+    return list(session.scalars(select(Dataset).order_by(Dataset.id)))
+
+
+def list_classes(session: Session, dataset_id: int) -> list[Class]:
+    """All classes in their order, retired and merged ones too."""
+    query = select(Class).where(Class.dataset_id == dataset_id).order_by(Class.position, Class.id)
+    return list(session.scalars(query))
+
+
+def list_open_classes(session: Session, dataset_id: int) -> list[Class]:
+    """The classes that reviewers may choose and models are trained on, in their order."""
+    return [cls for cls in list_classes(session, dataset_id) if cls.is_open]
+
+
+def count_images(session: Session, dataset_id: int) -> int:
+    return session.scalar(select(func.count()).where(Image.dataset_id == dataset_id)) or 0
+
+
+def count_labels(session: Session, dataset_id: int) -> dict[int | None, int]:
+    """Images per label, excluded ones left out; None counts those without a label and the ambiguous ones."""
+    query = (
+        select(Image.label_id, func.count())
+        .where(Image.dataset_id == dataset_id, Image.status != "excluded")
+        .group_by(Image.label_id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def count_splits(session: Session, dataset_id: int) -> dict[str | None, int]:
+    query = select(Image.split, func.count()).where(Image.dataset_id == dataset_id).group_by(Image.split)
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def count_statuses(session: Session, dataset_id: int) -> dict[str, int]:
+    query = select(Image.status, func.count()).where(Image.dataset_id == dataset_id).group_by(Image.status)
+    return {row[0]: row[1] for row in session.execute(query)}

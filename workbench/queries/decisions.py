@@ -1,0 +1,156 @@
+"""Reading the log."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload
+
+from workbench.models import CLASS_KINDS, IMAGE_KINDS, VERDICTS, Decision
+from workbench.models.states import undone_actions
+
+_CHUNK = 500  # bound variables per statement
+
+
+def get_undone(session: Session, *, dataset_id: int, up_to: int | None = None) -> set[str]:
+    """The actions of a data set that do not count, as of decision `up_to`. Costs one read of its undo lines."""
+    query = select(Decision.action, Decision.undoes).where(
+        Decision.dataset_id == dataset_id, Decision.undoes.is_not(None)
+    )
+    if up_to is not None:
+        query = query.where(Decision.id <= up_to)
+    return undone_actions((row.action, row.undoes) for row in session.execute(query.order_by(Decision.id)))
+
+
+def is_undone(session: Session, action: str) -> bool:
+    """Whether one action does not count now. Follows only its own chain of undos."""
+    for undo in session.scalars(select(Decision.action).where(Decision.undoes == action)):
+        if not is_undone(session, undo):
+            return True
+    return False
+
+
+def get_action(session: Session, action: str) -> list[Decision]:
+    """The lines of one action, empty if it never reached the log."""
+    return list(session.scalars(select(Decision).where(Decision.action == action).order_by(Decision.id)))
+
+
+def has_action(session: Session, action: str) -> bool:
+    return session.scalar(select(Decision.id).where(Decision.action == action).limit(1)) is not None
+
+
+def list_image_decisions(session: Session, image_ids: Sequence[int]) -> dict[int, list[Decision]]:
+    """The lines of each image, oldest first, undone ones too."""
+    found: dict[int, list[Decision]] = defaultdict(list)
+    for start in range(0, len(image_ids), _CHUNK):
+        chunk = image_ids[start : start + _CHUNK]
+        query = select(Decision).where(Decision.image_id.in_(chunk)).order_by(Decision.id)
+        for decision in session.scalars(query):
+            if decision.image_id is not None:
+                found[decision.image_id].append(decision)
+    return found
+
+
+def list_class_decisions(session: Session, *, dataset_id: int) -> dict[int, list[Decision]]:
+    found: dict[int, list[Decision]] = defaultdict(list)
+    query = select(Decision).where(Decision.dataset_id == dataset_id, Decision.kind.in_(CLASS_KINDS))
+    for decision in session.scalars(query.order_by(Decision.id)):
+        if decision.class_id is not None:
+            found[decision.class_id].append(decision)
+    return found
+
+
+def get_last_id(session: Session, *, dataset_id: int) -> int:
+    """The newest decision, which names the present version; 0 before the first."""
+    return session.scalar(select(func.max(Decision.id)).where(Decision.dataset_id == dataset_id)) or 0
+
+
+def list_recent_actions(
+    session: Session, *, dataset_id: int, user_id: int | None = None, limit: int = 10
+) -> list[Decision]:
+    """The first line of each of the newest actions that count, newest first; undos and imports are not listed."""
+    undone = get_undone(session, dataset_id=dataset_id)
+    query = (
+        select(Decision)
+        .options(joinedload(Decision.user))
+        .where(Decision.dataset_id == dataset_id, Decision.kind.notin_(("undo", "import")))
+        .order_by(Decision.id.desc())
+    )
+    if user_id is not None:
+        query = query.where(Decision.user_id == user_id)
+    seen: dict[str, Decision] = {}
+    for decision in session.scalars(query.limit(limit * 60).execution_options(yield_per=100)):
+        if decision.action not in undone:
+            seen[decision.action] = decision  # the oldest line of the action wins
+        if len(seen) > limit:
+            break
+    return list(seen.values())[:limit]
+
+
+def get_last_redoable(session: Session, *, dataset_id: int, user_id: int) -> str | None:
+    """The undo that `redo` would undo: the user's newest counting undo with nothing of theirs after it but undos."""
+    query = (
+        select(Decision.action, Decision.undoes)
+        .where(Decision.dataset_id == dataset_id, Decision.user_id == user_id, Decision.kind != "import")
+        .order_by(Decision.id.desc())
+        .limit(200)
+    )
+    for action, undoes in session.execute(query):
+        if undoes is None:
+            return None
+        if not is_undone(session, action) and not _is_redo(session, undoes):
+            return str(action)
+    return None
+
+
+def get_last_undoable(session: Session, *, dataset_id: int, user_id: int) -> str | None:
+    """The user's newest action that counts and is not itself an undo."""
+    query = (
+        select(Decision.action)
+        .where(
+            Decision.dataset_id == dataset_id,
+            Decision.user_id == user_id,
+            Decision.kind.notin_(("undo", "import")),
+        )
+        .order_by(Decision.id.desc())
+        .execution_options(yield_per=50)
+    )
+    previous = None
+    for action in session.scalars(query):
+        if action != previous and not is_undone(session, action):
+            return str(action)
+        previous = action
+    return None
+
+
+def _is_redo(session: Session, undoes: str) -> bool:
+    """Whether an undo of that action brings something back."""
+    return session.scalar(select(Decision.kind).where(Decision.action == undoes).limit(1)) == "undo"
+
+
+def count_by_image(session: Session, *, dataset_id: int) -> dict[int, int]:
+    """How many lines about its label each image has, undone ones not counted."""
+    undone = get_undone(session, dataset_id=dataset_id)
+    counts: dict[int, int] = defaultdict(int)
+    query = select(Decision.image_id, Decision.action).where(
+        Decision.dataset_id == dataset_id, Decision.image_id.is_not(None), Decision.kind.in_(IMAGE_KINDS)
+    )
+    for image_id, action in session.execute(query):
+        if image_id is not None and action not in undone:
+            counts[image_id] += 1
+    return counts
+
+
+def list_later_verdicts(session: Session, image_ids: Sequence[int], *, after_id: int) -> dict[int, list[str]]:
+    """The actions that settled each image after decision `after_id`, oldest first, undone ones too."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for start in range(0, len(image_ids), _CHUNK):
+        query = select(Decision.image_id, Decision.action).where(
+            Decision.image_id.in_(image_ids[start : start + _CHUNK]),
+            Decision.kind.in_(VERDICTS),
+            Decision.id > after_id,
+        )
+        for image_id, action in session.execute(query.order_by(Decision.id)):
+            if image_id is not None:
+                found[image_id].append(action)
+    return found

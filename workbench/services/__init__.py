@@ -1,0 +1,1 @@
+"""What the product does, in imperatives. A service checks the rules and changes rows; it never commits."""

@@ -1,0 +1,373 @@
+"""Deciding and undoing. Whatever changes a label, a status, a split or a class passes through `submit` or `undo`.
+
+A caller describes what was decided as a list of `Line`; one call is one action with one id. The rows of `images`,
+`classes`, `queue_items` and `duplicate_groups` follow in the same transaction.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from workbench.errors import Conflict, Invalid, NotFound
+from workbench.models import (
+    CLASS_KINDS,
+    SPLITS,
+    VERDICTS,
+    Class,
+    Dataset,
+    Decision,
+    DuplicateGroup,
+    Image,
+    QueueItem,
+    User,
+    utc_now,
+)
+from workbench.models.states import ClassState, ImageState, fold_class, fold_image, has_verdict, merge_roots
+from workbench.queries import decisions as log
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Line:
+    """One decision before it is written."""
+
+    kind: str
+    image_id: int | None = None
+    class_id: int | None = None
+    detail: dict[str, Any] | None = None
+
+
+def new_action() -> str:
+    return uuid.uuid4().hex
+
+
+def submit(
+    session: Session,
+    *,
+    dataset: Dataset,
+    user: User,
+    lines: Sequence[Line],
+    action: str | None = None,
+    queue_id: int | None = None,
+) -> str:
+    """Write one action and bring all rows up to date. Returns its id; an id that is already in the log does nothing."""
+    action = action or new_action()
+    if log.has_action(session, action):
+        return action
+    if not lines:
+        raise Invalid("Nothing was chosen: pick at least one image.")
+    _check_lines(session, dataset, lines)
+    _write(session, dataset, user, lines, action=action, queue_id=queue_id)
+    refresh(session, dataset, lines, action=action)
+    return action
+
+
+def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_action: str | None = None) -> str:
+    """Take back one action, whoever did it; undoing an undo brings it back. Returns the id of the undo."""
+    undo_action = undo_action or new_action()
+    if log.has_action(session, undo_action):
+        return undo_action
+    lines = log.get_action(session, action)
+    if not lines or lines[0].dataset_id != dataset.id:
+        raise NotFound("There is no such decision in this data set.")
+    if lines[0].kind == "import":
+        raise Invalid("An import cannot be undone; exclude its images instead.")
+    if log.is_undone(session, action):
+        raise Conflict("That decision was undone already.")
+    session.execute(
+        insert(Decision).values(
+            dataset_id=dataset.id,
+            user_id=user.id,
+            at=utc_now(),
+            action=undo_action,
+            kind="undo",
+            undoes=action,
+        )
+    )
+    touched = _root_lines(session, lines)
+    refresh(session, dataset, touched, action=touched[0].action)
+    return undo_action
+
+
+def undo_last(session: Session, *, dataset: Dataset, user: User) -> str:
+    """Undo the user's newest action that counts; returns that action's id."""
+    action = log.get_last_undoable(session, dataset_id=dataset.id, user_id=user.id)
+    if action is None:
+        raise Invalid("There is nothing of yours left to undo.")
+    undo(session, dataset=dataset, user=user, action=action)
+    return action
+
+
+def redo_last(session: Session, *, dataset: Dataset, user: User) -> str:
+    """Undo the user's newest undo, unless they have decided something since; returns the action that counts again."""
+    undone_by = log.get_last_redoable(session, dataset_id=dataset.id, user_id=user.id)
+    if undone_by is None:
+        raise Invalid("There is nothing to redo.")
+    undo(session, dataset=dataset, user=user, action=undone_by)
+    return _root_lines(session, log.get_action(session, undone_by))[0].action
+
+
+def decide(
+    session: Session,
+    *,
+    image: Image,
+    user: User,
+    verdict: str,
+    class_id: int | None = None,
+    class_ids: Sequence[int] = (),
+    text: str = "",
+    revision: int | None = None,
+    action: str | None = None,
+    queue_id: int | None = None,
+) -> str:
+    """One reviewer's verdict on one image. revision: what the reviewer saw; another one now is a Conflict."""
+    if action and log.has_action(session, action):
+        return action
+    if revision is not None and revision != image.revision:
+        raise Conflict("Somebody decided on this image meanwhile.")
+    dataset = session.get_one(Dataset, image.dataset_id)
+    line = make_line(image, verdict=verdict, class_id=class_id, class_ids=class_ids, text=text)
+    return submit(session, dataset=dataset, user=user, lines=[line], action=action, queue_id=queue_id)
+
+
+def make_line(
+    image: Image,
+    *,
+    verdict: str,
+    class_id: int | None = None,
+    class_ids: Sequence[int] = (),
+    text: str = "",
+) -> Line:
+    """The line for a verdict. A confirm says which class it confirms, so that it stands when older lines are undone."""
+    if verdict == "confirm":
+        if image.label_id is None:
+            raise Invalid("This image has no label to confirm; choose a class.")
+        return Line("confirm", image.id, image.label_id)
+    if verdict == "relabel":
+        if class_id is None:
+            raise Invalid("Choose a class.")
+        return Line("relabel", image.id, class_id)
+    if verdict == "ambiguous":
+        return Line("ambiguous", image.id, detail={"classes": sorted(set(class_ids))})
+    if verdict == "comment":
+        return Line("comment", image.id, detail={"text": text.strip()})
+    if verdict in ("exclude", "restore"):
+        return Line(verdict, image.id)
+    raise Invalid(f"“{verdict}” is not a verdict; use confirm, relabel, ambiguous, exclude, restore or comment.")
+
+
+def _check_lines(session: Session, dataset: Dataset, lines: Sequence[Line]) -> None:
+    open_ids = {cls.id for cls in session.scalars(select(Class).where(Class.dataset_id == dataset.id)) if cls.is_open}
+    for line in lines:
+        _check_line(line, open_ids)
+
+
+def _check_line(line: Line, open_ids: set[int]) -> None:
+    detail = line.detail or {}
+    if line.kind in ("confirm", "relabel") and line.class_id not in open_ids:
+        raise Invalid("That class is not one of this data set's open classes.")
+    if line.kind == "ambiguous":
+        classes = detail["classes"]
+        if len(classes) < 2:
+            raise Invalid("Ambiguous needs two or more classes.")
+        if not set(classes) <= open_ids:
+            raise Invalid("An ambiguous verdict names a class that is not open.")
+    if line.kind == "split" and detail["split"] not in (*SPLITS, None):
+        raise Invalid(f"“{detail['split']}” is not a split; use train, validation or test.")
+    if line.kind == "comment" and not detail["text"]:
+        raise Invalid("The comment is empty.")
+
+
+def _write(
+    session: Session,
+    dataset: Dataset,
+    user: User,
+    lines: Sequence[Line],
+    *,
+    action: str,
+    queue_id: int | None,
+) -> None:
+    now = utc_now()
+    session.flush()
+    session.execute(
+        insert(Decision),
+        [
+            {
+                "dataset_id": dataset.id,
+                "user_id": user.id,
+                "at": now,
+                "action": action,
+                "kind": line.kind,
+                "image_id": line.image_id,
+                "class_id": line.class_id,
+                "detail": line.detail,
+                "queue_id": queue_id,
+            }
+            for line in lines
+        ],
+    )
+
+
+def _root_lines(session: Session, lines: list[Decision]) -> list[Decision]:
+    """The lines that an undo, or an undo of an undo, is finally about."""
+    while lines[0].kind == "undo" and lines[0].undoes is not None:
+        lines = log.get_action(session, lines[0].undoes)
+    return lines
+
+
+def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision], *, action: str) -> None:
+    """Bring the rows that an action touches to what the log says now."""
+    lines = list(lines)
+    counts = not log.is_undone(session, action)
+    if any(line.kind in CLASS_KINDS for line in lines):
+        refresh_classes(session, dataset)
+    image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
+    if image_ids:
+        refresh_images(session, dataset, image_ids)
+        verdicts = [line.image_id for line in lines if line.kind in VERDICTS and line.image_id is not None]
+        _mark_items(session, verdicts, action=action, counts=counts)
+    for line in lines:
+        if line.kind == "duplicates":
+            _mark_group(session, dataset, line.detail or {}, action=action, counts=counts)
+
+
+def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:
+    """Fold the log of each image again and store what comes out."""
+    roots = merge_roots(_classes(session, dataset))
+    undone = log.get_undone(session, dataset_id=dataset.id) if len(image_ids) > 20 else None
+    session.flush()
+    for start in range(0, len(image_ids), _CHUNK):
+        chunk = image_ids[start : start + _CHUNK]
+        found = log.list_image_decisions(session, chunk)
+        for image in session.scalars(select(Image).where(Image.id.in_(chunk))):
+            every = found.get(image.id, [])
+            counting = [
+                line
+                for line in every
+                if not (log.is_undone(session, line.action) if undone is None else line.action in undone)
+            ]
+            _store_image(image, fold_image(image, counting), every, counting, roots)
+    session.flush()
+
+
+def _store_image(
+    image: Image,
+    state: ImageState,
+    every: list[Decision],
+    counting: list[Decision],
+    roots: dict[int, int],
+) -> None:
+    image.base_label_id = state.base_label_id
+    image.label_id = visible_label(state, roots)
+    image.status = state.status
+    image.ambiguous_ids = list(state.ambiguous_ids) or None
+    image.split = state.split
+    image.label_source = state.source
+    image.revision = every[-1].id if every else 0
+    image.decided_at = counting[-1].at if has_verdict(counting) else None
+
+
+def visible_label(state: ImageState, roots: dict[int, int]) -> int | None:
+    """The class an image shows: none while it is ambiguous, the survivor where its class was merged."""
+    if state.status == "ambiguous" or state.base_label_id is None:
+        return None
+    return roots[state.base_label_id]
+
+
+def _classes(session: Session, dataset: Dataset) -> list[Class]:
+    return list(session.scalars(select(Class).where(Class.dataset_id == dataset.id).order_by(Class.position, Class.id)))
+
+
+def refresh_classes(session: Session, dataset: Dataset) -> None:
+    """Fold the log of every class again; images follow where merges changed."""
+    session.flush()
+    undone = log.get_undone(session, dataset_id=dataset.id)
+    found = log.list_class_decisions(session, dataset_id=dataset.id)
+    classes = _classes(session, dataset)
+    before = merge_roots(classes)
+    states = {
+        cls.id: fold_class(
+            cls,
+            [line for line in found.get(cls.id, []) if line.action not in undone],
+            added=cls.added_by is None or cls.added_by not in undone,
+        )
+        for cls in classes
+    }
+    _check_names(states.values())
+    for cls in classes:  # two steps, so that two classes can swap names under the unique constraint
+        cls.name = f"\x00{cls.id}"
+    session.flush()
+    for cls in classes:
+        _store_class(cls, states[cls.id])
+    session.flush()
+    after = merge_roots(classes)
+    for class_id, root in after.items():
+        if before[class_id] != root:
+            session.execute(
+                update(Image)
+                .where(Image.base_label_id == class_id, Image.status != "ambiguous")
+                .values(label_id=root)
+                .execution_options(synchronize_session="fetch")
+            )
+
+
+def _check_names(states: Iterable[ClassState]) -> None:
+    names = [state.name for state in states]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Conflict(f"Two classes would be called “{twice[0]}”; rename one of them first.")
+
+
+def _store_class(cls: Class, state: ClassState) -> None:
+    cls.name = state.name
+    cls.position = state.position
+    cls.colour = state.colour
+    cls.key = state.key
+    cls.retired = state.retired
+    cls.merged_into_id = state.merged_into_id
+
+
+def _mark_items(session: Session, image_ids: Sequence[int], *, action: str, counts: bool) -> None:
+    """An image that was decided is done in every queue that holds it; undone, it is open again where this did it."""
+    if not counts:
+        _reopen_items(session, action)
+        return
+    for start in range(0, len(image_ids), _CHUNK):
+        chunk = image_ids[start : start + _CHUNK]
+        session.execute(
+            update(QueueItem)
+            .where(QueueItem.image_id.in_(chunk), QueueItem.done_action.is_(None), QueueItem.group_id.is_(None))
+            .values(done_action=action)
+        )
+
+
+def _reopen_items(session: Session, action: str) -> None:
+    """Open the items that this action settled, unless a later verdict that counts settles them too."""
+    items = list(session.scalars(select(QueueItem).where(QueueItem.done_action == action)))
+    if not items:
+        return
+    first_id = log.get_action(session, action)[0].id
+    later = log.list_later_verdicts(session, [item.image_id for item in items], after_id=first_id)
+    for item in items:
+        standing = [other for other in later.get(item.image_id, []) if not log.is_undone(session, other)]
+        item.done_action = standing[0] if standing and item.group_id is None else None
+    session.flush()
+
+
+def _mark_group(session: Session, dataset: Dataset, detail: dict[str, Any], *, action: str, counts: bool) -> None:
+    group = session.scalar(
+        select(DuplicateGroup).where(DuplicateGroup.dataset_id == dataset.id, DuplicateGroup.key == detail["group"])
+    )
+    if group is None:  # a later scan no longer forms it
+        return
+    group.settled_action = action if counts else None
+    group.verdict = detail["verdict"] if counts else None
+    items = update(QueueItem).where(QueueItem.group_id == group.id)
+    if counts:
+        items = items.where(QueueItem.done_action.is_(None))
+    session.execute(items.values(done_action=action if counts else None))
