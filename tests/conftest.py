@@ -1,11 +1,16 @@
 """Fixtures that most tests share: a real migrated database in a temporary home, a data set of tiny images."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask import Flask
 from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
 
+from workbench.app import create_app
 from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.models import Dataset, Image, Import, User
@@ -71,3 +76,41 @@ def make_pets(session: Session, *, per_class: int = 2, name: str = "pets") -> Da
             )  # fmt: skip
     session.flush()
     return dataset
+
+
+@pytest.fixture
+def app(database: Database) -> Flask:
+    app = create_app(database)
+    app.config["TESTING"] = True
+    return app
+
+
+class Browser:
+    """A logged-in test client that sends the CSRF token as the pages do."""
+
+    def __init__(self, app: Flask, name: str, role: str) -> None:
+        database: Database = app.extensions["workbench"]
+        with database.write() as session:
+            user = users.ensure_user(session, name, role=role)
+            token = users.make_login_link(session, user=user)
+        self.client = app.test_client()
+        answer = self.client.get(f"/login/{token}")
+        assert answer.status_code == 303
+        page = self.client.get("/settings").get_data(as_text=True)
+        found = re.search(r'"X-CSRFToken": "([^"]+)"', page)
+        assert found is not None
+        self.token = found[1]
+
+    def get(self, url: str, *, htmx: bool = False, **kwargs: Any) -> TestResponse:
+        headers = {"HX-Request": "true"} if htmx else {}
+        return self.client.get(url, headers=headers, **kwargs)
+
+    def post(self, url: str, data: dict[str, Any] | None = None, *, htmx: bool = False, **kwargs: Any) -> TestResponse:
+        headers = {"X-CSRFToken": self.token} | ({"HX-Request": "true"} if htmx else {})
+        return self.client.post(url, data=data or {}, headers=headers, **kwargs)
+
+
+@pytest.fixture
+def browser_as(app: Flask) -> Callable[[str], Browser]:
+    """`browser_as("reviewer")` is a browser logged in as somebody of that role."""
+    return lambda role: Browser(app, f"some-{role}", role)

@@ -1,0 +1,79 @@
+// What every page does: messages that leave, errors that are said, keys that press buttons, the key help.
+"use strict";
+
+const say = (text, kind = "done") => {
+  const box = document.getElementById("messages");
+  const line = document.createElement("p");
+  line.className = `message ${kind}`;
+  line.textContent = text;
+  box.append(line);
+  leaveLater(line);
+};
+
+const leaveLater = (line) => {
+  const stay = line.classList.contains("problem") ? 12000 : 5000;
+  setTimeout(() => { line.classList.add("leaving"); setTimeout(() => line.remove(), 200); }, stay);
+};
+
+// A key presses the visible button or link that carries it in data-key: "1", "Enter", "Space", "Shift+Z", "ArrowLeft".
+const keyName = (event) => {
+  let name = event.key === " " ? "Space" : event.key;
+  if (name.length === 1) name = event.shiftKey && /[a-z]/i.test(name) ? `Shift+${name.toUpperCase()}` : name;
+  else if (event.shiftKey) name = `Shift+${name}`;
+  return name;
+};
+
+const isTyping = (element) => element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) && !/^(checkbox|radio|button|submit|range)$/.test(element.type || "");
+
+const isNative = (event) => (event.key === "Enter" || event.key === " ") && event.target.closest("a, button, summary, input, select, [role=button]");
+
+const pressKey = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (document.body.dataset.keys === "off" || isTyping(event.target) || isNative(event)) return;
+  if (document.querySelector("dialog[open]")) return;
+  const name = keyName(event);
+  if (name === "?") { showHelp(); event.preventDefault(); return; }
+  const target = [...document.querySelectorAll(`[data-key="${CSS.escape(name)}"]`)].find((found) => !found.disabled && found.checkVisibility());
+  if (!target) return;
+  event.preventDefault();
+  if (event.repeat && target.dataset.repeat !== "yes") return;
+  if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) target.focus(); else target.click();
+};
+
+const showHelp = () => {
+  const list = document.createElement("dl");
+  const seen = new Set();
+  for (const found of document.querySelectorAll("[data-key]")) {
+    const key = found.dataset.key;
+    if (seen.has(key) || !found.checkVisibility()) continue;
+    seen.add(key);
+    const term = document.createElement("dt");
+    const sign = document.createElement("kbd");
+    sign.textContent = { Enter: "⏎", Space: "␣", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" }[key] || key;
+    term.append(sign);
+    const words = document.createElement("dd");
+    words.textContent = found.dataset.does || found.getAttribute("aria-label") || found.title || found.textContent.replace(key, "").trim();
+    list.append(term, words);
+  }
+  document.getElementById("help_keys").replaceChildren(seen.size ? list : "This page has no keys of its own.");
+  document.getElementById("help").showModal();
+};
+
+document.addEventListener("keydown", pressKey);
+document.addEventListener("htmx:responseError", (event) => {
+  const { xhr } = event.detail;
+  const plain = (xhr.getResponseHeader("Content-Type") || "").startsWith("text/plain");
+  say(plain ? xhr.responseText : `The server answered ${xhr.status}.`, "problem");
+});
+document.addEventListener("htmx:sendError", () => say("The server does not answer. Nothing was saved; try again.", "problem"));
+document.querySelectorAll(".message").forEach(leaveLater);
+// forms that act at once when a choice changes; without JavaScript their button does it
+document.addEventListener("change", (event) => { if (event.target.closest("[data-submit-on-change]")) event.target.form.requestSubmit(); });
+document.addEventListener("click", (event) => {
+  const copier = event.target.closest("[data-copy]");
+  if (copier) navigator.clipboard?.writeText(copier.dataset.copy).then(() => say("Copied."));
+  const asker = event.target.closest("[data-confirm]");
+  if (asker && !window.confirm(asker.dataset.confirm)) event.preventDefault();
+  if (event.target.closest("[data-help]")) showHelp();
+});
+window.workbench = { say };

@@ -1,0 +1,35 @@
+"""Reading jobs."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from workbench.models import Job
+
+OPEN = ("queued", "running")
+
+
+def list_jobs(session: Session, *, before: int | None = None, limit: int = 30) -> list[Job]:
+    """The newest first; `before` is the id that the page before ended with."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    return list(session.scalars(query.where(Job.id < before) if before else query))
+
+
+def list_open_jobs(session: Session, *, dataset_id: int | None = None) -> list[Job]:
+    query = select(Job).where(Job.status.in_(OPEN)).order_by(Job.id)
+    return list(session.scalars(query if dataset_id is None else query.where(Job.dataset_id == dataset_id)))
+
+
+def count_open_jobs(session: Session) -> int:
+    return session.scalar(select(func.count()).where(Job.status.in_(OPEN))) or 0
+
+
+def list_queued(session: Session, *, beyond: Sequence[int] = ()) -> list[Job]:
+    """Jobs that nobody has begun, oldest first, without those in `beyond`."""
+    return list(session.scalars(select(Job).where(Job.status == "queued", Job.id.notin_(beyond)).order_by(Job.id)))
+
+
+def find_open_job(session: Session, *, kind: str, dataset_id: int | None) -> Job | None:
+    query = select(Job).where(Job.kind == kind, Job.dataset_id == dataset_id, Job.status.in_(OPEN))
+    return session.scalar(query.order_by(Job.id).limit(1))

@@ -1,0 +1,34 @@
+"""Pages: a view parses, calls one query or service, renders. One file per noun, each with its blueprint."""
+
+from workbench.web import (
+    accounts,
+    classes,
+    duplicates,
+    exports,
+    history,
+    home,
+    images,
+    imports,
+    jobs,
+    people,
+    review,
+    runs,
+)
+
+BLUEPRINTS = tuple(
+    module.blueprint
+    for module in (
+        accounts,
+        home,
+        images,
+        review,
+        duplicates,
+        runs,
+        classes,
+        history,
+        exports,
+        imports,
+        jobs,
+        people,
+    )
+)

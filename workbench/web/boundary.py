@@ -1,0 +1,172 @@
+"""Where a request begins and ends: its session, its commit, its page or fragment, its errors, its headers.
+
+GET opens a snapshot in which a write fails; other methods open one transaction that is committed here, and only here,
+when the answer's status is below 400.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+from flask import Flask, Response, abort, current_app, g, make_response, redirect, render_template, request, session
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import HTTPException
+
+from workbench.config import Home
+from workbench.db import Database
+from workbench.errors import WorkbenchError
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+_WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
+_NO_SESSION = {"static"}
+
+
+def install(app: Flask, database: Database) -> None:
+    app.extensions["workbench"] = database
+    app.before_request(_open_session)
+    app.after_request(_close_session)
+    app.after_request(_add_headers)
+    app.teardown_request(_abandon_session)
+    app.register_error_handler(WorkbenchError, _show_refusal)
+    app.register_error_handler(CSRFError, _show_http_error)
+    app.register_error_handler(HTTPException, _show_http_error)
+    app.register_error_handler(500, _show_crash)
+
+
+def db() -> Session:
+    """The request's session."""
+    found: Session = g.session
+    return found
+
+
+def home() -> Home:
+    database: Database = current_app.extensions["workbench"]
+    return database.home
+
+
+def _open_session() -> None:
+    if request.endpoint in _NO_SESSION:
+        return
+    database: Database = current_app.extensions["workbench"]
+    writes = request.method not in ("GET", "HEAD", "OPTIONS") or request.endpoint in _WRITING_GETS
+    if request.method == "HEAD" and request.endpoint in _WRITING_GETS:
+        abort(405)
+    g.stack = ExitStack()
+    g.session = g.stack.enter_context(database.write() if writes else database.read())
+
+
+def _close_session(response: Response) -> Response:
+    stack = g.pop("stack", None)
+    if stack is not None:
+        if response.status_code >= 400:
+            g.session.rollback()
+        stack.close()
+    return response
+
+
+def _abandon_session(error: BaseException | None) -> None:  # noqa: ARG001 - the signature is Flask's
+    """Only reached with a session when rendering failed before an answer was made."""
+    stack = g.pop("stack", None)
+    if stack is not None:
+        g.session.rollback()
+        stack.close()
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def wants_fragment() -> bool:
+    """Whether htmx asks for a piece of the page: not when it restores history or follows a boosted link."""
+    headers = request.headers
+    return (
+        headers.get("HX-Request") == "true"
+        and headers.get("HX-Boosted") != "true"
+        and headers.get("HX-History-Restore-Request") != "true"
+    )
+
+
+def page(template: str, *, block: str | None = None, status: int = 200, **data: Any) -> Response:
+    """The whole page, or one of its blocks when htmx asks. The view names the block, never the client."""
+    if block is not None and wants_fragment():
+        body = _render_block(template, block, data)
+    else:
+        body = render_template(template, **data)
+    response = make_response(body, status)
+    response.vary.add("HX-Request")
+    return response
+
+
+def _render_block(template: str, block: str, data: dict[str, Any]) -> str:
+    current_app.update_template_context(data)
+    found = current_app.jinja_env.get_template(template)
+    return "".join(found.blocks[block](found.new_context(data)))
+
+
+def done(url: str, message: str = "") -> ResponseReturnValue:
+    """After a POST: go to `url`, where `message` is shown and spoken; a plain browser by a 303."""
+    if message:
+        say(message)
+    if wants_fragment():
+        response = make_response("", 204)
+        response.headers["HX-Redirect"] = url
+        return response
+    return redirect(url, 303)
+
+
+def say(message: str, *, kind: str = "done") -> None:
+    """Show a message on the next page that is rendered. kind: done, problem."""
+    session.setdefault("messages", []).append([kind, message])
+    session.modified = True
+
+
+def take_messages() -> list[list[str]]:
+    found: list[list[str]] = session.pop("messages", [])
+    return found
+
+
+def _show_refusal(error: WorkbenchError) -> ResponseReturnValue:
+    return _error_page(error.status, str(error))
+
+
+def _show_http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.response is not None or (error.code or 500) < 400:  # a redirect raised as an exception
+        return error.get_response()
+    return _error_page(error.code or 500, _SENTENCES.get(error.code or 500) or error.description or error.name)
+
+
+def _show_crash(error: Exception) -> ResponseReturnValue:  # noqa: ARG001 - Flask has logged it
+    return _error_page(500, "Something broke on our side. Nothing was changed; the server's log has the details.")
+
+
+_SENTENCES = {
+    403: "Your role does not allow this; ask a lead or an administrator.",
+    404: "There is no such page, or it is gone.",
+    405: "This address does not take that kind of request.",
+    413: "That is more than the workbench accepts in one upload; import it from the command line instead.",
+}
+
+
+def _error_page(status: int, sentence: str) -> ResponseReturnValue:
+    """A sentence for htmx (shown as a message, the page stays), a page for everybody else."""
+    if wants_fragment():
+        response = make_response(sentence, status)
+        response.headers["Content-Type"] = "text/plain; charset=utf-8"
+        response.headers["HX-Reswap"] = "none"
+        return response
+    return page("error.html", status=status, code=status, sentence=sentence)

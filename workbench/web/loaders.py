@@ -1,0 +1,57 @@
+"""Fetch the thing a page is about, or raise NotFound. Every view starts here."""
+
+from typing import TypeVar
+
+from workbench.errors import NotFound
+from workbench.models import Base, Class, Dataset, DuplicateGroup, Image, Job, Queue, QueueItem, Run, User
+from workbench.queries import datasets
+from workbench.web.boundary import db
+
+Row = TypeVar("Row", bound=Base)
+
+
+def load_dataset(name: str) -> Dataset:
+    return datasets.get_dataset(db(), name)
+
+
+def load_image(image_id: int, dataset: Dataset | None = None) -> Image:
+    return _load(Image, image_id, "image", dataset)
+
+
+def load_class(class_id: int, dataset: Dataset) -> Class:
+    return _load(Class, class_id, "class", dataset)
+
+
+def load_queue(queue_id: int, dataset: Dataset) -> Queue:
+    return _load(Queue, queue_id, "queue", dataset)
+
+
+def load_run(run_id: int, dataset: Dataset) -> Run:
+    return _load(Run, run_id, "run", dataset)
+
+
+def load_group(group_id: int, dataset: Dataset) -> DuplicateGroup:
+    return _load(DuplicateGroup, group_id, "duplicate group", dataset)
+
+
+def load_item(item_id: int, queue: Queue) -> QueueItem:
+    item = db().get(QueueItem, item_id)
+    if item is None or item.queue_id != queue.id:
+        raise NotFound("There is no such item in this queue; the queue may have been rebuilt.")
+    return item
+
+
+def load_job(job_id: int) -> Job:
+    return _load(Job, job_id, "job")
+
+
+def load_user(user_id: int) -> User:
+    return _load(User, user_id, "user")
+
+
+def _load(model: type[Row], row_id: int, word: str, dataset: Dataset | None = None) -> Row:
+    """The row, if it is there and belongs to the data set of the address."""
+    found = db().get(model, row_id)
+    if found is None or (dataset is not None and getattr(found, "dataset_id", None) != dataset.id):
+        raise NotFound(f"There is no such {word} here; it may have been removed.")
+    return found

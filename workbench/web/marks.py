@@ -1,0 +1,70 @@
+"""How numbers, times and shares are written on pages: filters and small functions for the templates."""
+
+from datetime import datetime
+from typing import Any
+
+from flask import Flask
+
+from workbench.models import utc_now
+
+
+def install(app: Flask) -> None:
+    app.jinja_env.filters.update(
+        percent=percent, count=count, ago=ago, duration=duration, moment=moment, decimal=decimal
+    )
+    app.jinja_env.globals.update(interval=interval, plural=plural, now=utc_now)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.6143 -> “61.4 %”; a dash where there is nothing."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def count(value: int | None) -> str:
+    """32137 -> “32,137”."""
+    return "–" if value is None else f"{value:,}"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """(1, "image") -> “1 image”, (2, "image") -> “2 images”."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def interval(metrics: dict[str, Any], name: str = "accuracy") -> str:
+    """“61.4 % [59.8, 63.0] · n 3,579”."""
+    low, high = metrics.get("low"), metrics.get("high")
+    if low is None or high is None:
+        return percent(metrics[name])
+    return f"{100 * metrics[name]:.1f} % [{100 * low:.1f}, {100 * high:.1f}] · n {metrics['n']:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """75 -> “1 min 15 s”."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{round(whole / 60)} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def ago(then: datetime | None) -> str:
+    if then is None:
+        return "–"
+    seconds = (utc_now() - then).total_seconds()
+    if seconds < 45:
+        return "just now"
+    for size, one in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size or one == "minute":
+            return f"{plural(max(1, round(seconds / size)), one)} ago"
+    return "just now"
+
+
+def moment(then: datetime | None) -> str:
+    return "–" if then is None else then.strftime("%Y-%m-%d %H:%M UTC")
