@@ -82,19 +82,24 @@ def upgrade() -> None:
         sa.Column("settled_action", sa.String(), nullable=True),
         sa.Column("verdict", sa.String(), nullable=True),
         sa.Column("detail", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("within_id", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["dataset_id"], ["datasets.id"], name=("fk_duplicate_groups_dataset_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["within_id"], ["duplicate_groups.id"], name=("fk_duplicate_groups_within_id"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name=("pk_duplicate_groups")),
         sa.UniqueConstraint("dataset_id", "key", name=("uq_duplicate_groups_dataset_id_key")),
     )
     op.create_index(
-        ("ix_duplicate_groups_dataset_id_settled_action_rank"),
+        ("ix_duplicate_groups_dataset_id_settled_action_rank_id"),
         "duplicate_groups",
-        ["dataset_id", "settled_action", "rank"],
+        ["dataset_id", "settled_action", "rank", "id"],
         unique=False,
     )
     op.create_index(("ix_duplicate_groups_settled_action"), "duplicate_groups", ["settled_action"], unique=False)
+    op.create_index(("ix_duplicate_groups_within_id"), "duplicate_groups", ["within_id"], unique=False)
     op.create_table(
         "imports",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -325,11 +330,13 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("score", sa.Double(), nullable=False),
         sa.Column("p_wrong", sa.Double(), nullable=True),
+        sa.Column("given_id", sa.Integer(), nullable=True),
         sa.Column("suggested_id", sa.Integer(), nullable=True),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("done_action", sa.String(), nullable=True),
         sa.Column("lease_user_id", sa.Integer(), nullable=True),
         sa.Column("lease_until", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["given_id"], ["classes.id"], name=("fk_queue_items_given_id")),
         sa.ForeignKeyConstraint(
             ["group_id"], ["duplicate_groups.id"], name=("fk_queue_items_group_id"), ondelete="SET NULL"
         ),
@@ -343,10 +350,7 @@ def upgrade() -> None:
     op.create_index(("ix_queue_items_done_action"), "queue_items", ["done_action"], unique=False)
     op.create_index(("ix_queue_items_image_id"), "queue_items", ["image_id"], unique=False)
     op.create_index(
-        ("ix_queue_items_lease_user_id_lease_until"),
-        "queue_items",
-        ["lease_user_id", "lease_until"],
-        unique=False,
+        ("ix_queue_items_lease_user_id_lease_until"), "queue_items", ["lease_user_id", "lease_until"], unique=False
     )
     op.create_index(
         ("ix_queue_items_queue_id_done_action_position"),

@@ -2,7 +2,7 @@
 
 from workbench.models.datasets import CLASS_COLOURS, Class, Dataset
 from workbench.models.decisions import CLASS_KINDS, IMAGE_KINDS, VERDICTS, Decision
-from workbench.models.duplicates import DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
+from workbench.models.duplicates import NOTHING_LEFT, DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
 from workbench.models.images import SPLITS, STATUSES, Attribute, Image, Vote
 from workbench.models.imports import Import, Refusal
 from workbench.models.jobs import JOB_STATUSES, Job
@@ -16,6 +16,7 @@ __all__ = [
     "CLASS_KINDS",
     "IMAGE_KINDS",
     "JOB_STATUSES",
+    "NOTHING_LEFT",
     "ROLES",
     "RUN_STATUSES",
     "SPLITS",

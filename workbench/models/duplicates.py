@@ -7,6 +7,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from workbench.models.metadata import Base
 
+NOTHING_LEFT = 4  # the rank after conflicting and spanning, conflicting, spanning, neither
+
 
 class ImageHash(Base):
     """The perceptual hash of an image, by its pixels: computed once for all its copies, kept between scans."""
@@ -37,13 +39,16 @@ class DuplicateGroup(Base):
     """Images judged to be the same picture. `key` names its members, so that a verdict outlives a new scan.
 
     `settled_action` names the decision that settled it; undoing that action opens the group again.
+    A near group holds every exact copy of its pictures; the exact groups inside it stay, with `within_id` naming the
+    near group, so that a reviewer meets each picture in one group.
     """
 
     __tablename__ = "duplicate_groups"
     __table_args__ = (
         UniqueConstraint("dataset_id", "key"),
-        Index(None, "dataset_id", "settled_action", "rank"),
+        Index(None, "dataset_id", "settled_action", "rank", "id"),
         Index(None, "settled_action"),
+        Index(None, "within_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -53,12 +58,13 @@ class DuplicateGroup(Base):
     score: Mapped[float]
     p: Mapped[float]
     size: Mapped[int]
-    conflicting: Mapped[bool]  # its images carry different labels
-    spanning: Mapped[bool]  # its images stand in different splits
-    rank: Mapped[int]  # conflicting and spanning groups first
+    conflicting: Mapped[bool]  # its images carry different labels, excluded ones left out
+    spanning: Mapped[bool]  # its images stand in different splits, excluded ones left out
+    rank: Mapped[int]  # conflicting and spanning groups first; NOTHING_LEFT when fewer than two images remain
     settled_action: Mapped[str | None]
     verdict: Mapped[str | None]
     detail: Mapped[dict[str, Any] | None]
+    within_id: Mapped[int | None] = mapped_column(ForeignKey("duplicate_groups.id", ondelete="SET NULL"))
 
 
 class DuplicateMember(Base):

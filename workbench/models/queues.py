@@ -49,6 +49,7 @@ class QueueItem(Base):
     position: Mapped[int]
     score: Mapped[float]
     p_wrong: Mapped[float | None]
+    given_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))  # the label when the queue was built
     suggested_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
     reason: Mapped[str]
     done_action: Mapped[str | None]
