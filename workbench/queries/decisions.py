@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
@@ -28,6 +29,11 @@ def is_undone(session: Session, action: str) -> bool:
         if not is_undone(session, undo):
             return True
     return False
+
+
+def was_undone(session: Session, action: str) -> bool:
+    """Whether anybody ever undid an action, whether or not it counts again by now."""
+    return session.scalar(select(Decision.id).where(Decision.undoes == action).limit(1)) is not None
 
 
 def get_action(session: Session, action: str) -> list[Decision]:
@@ -141,16 +147,23 @@ def count_by_image(session: Session, *, dataset_id: int) -> dict[int, int]:
     return counts
 
 
-def list_later_verdicts(session: Session, image_ids: Sequence[int], *, after_id: int) -> dict[int, list[str]]:
-    """The actions that settled each image after decision `after_id`, oldest first, undone ones too."""
-    found: dict[int, list[str]] = defaultdict(list)
+def list_verdicts(session: Session, image_ids: Sequence[int]) -> dict[int, list[tuple[str, datetime]]]:
+    """The actions that settled each image and when, oldest first, undone ones too."""
+    found: dict[int, list[tuple[str, datetime]]] = defaultdict(list)
     for start in range(0, len(image_ids), _CHUNK):
-        query = select(Decision.image_id, Decision.action).where(
-            Decision.image_id.in_(image_ids[start : start + _CHUNK]),
-            Decision.kind.in_(VERDICTS),
-            Decision.id > after_id,
+        query = select(Decision.image_id, Decision.action, Decision.at).where(
+            Decision.image_id.in_(image_ids[start : start + _CHUNK]), Decision.kind.in_(VERDICTS)
         )
-        for image_id, action in session.execute(query.order_by(Decision.id)):
+        for image_id, action, at in session.execute(query.order_by(Decision.id)):
             if image_id is not None:
-                found[image_id].append(action)
+                found[image_id].append((action, at))
     return found
+
+
+def get_group_verdict(session: Session, *, dataset_id: int, key: str) -> Decision | None:
+    """The newest verdict on a duplicate group that counts. Costs a look at every verdict on a group."""
+    query = select(Decision).where(
+        Decision.dataset_id == dataset_id, Decision.kind == "duplicates", Decision.detail["group"].as_string() == key
+    )
+    lines = session.scalars(query.order_by(Decision.id.desc()))
+    return next((line for line in lines if not is_undone(session, line.action)), None)

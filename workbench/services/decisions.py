@@ -22,12 +22,14 @@ from workbench.models import (
     Decision,
     DuplicateGroup,
     Image,
+    Queue,
     QueueItem,
     User,
     utc_now,
 )
 from workbench.models.states import ClassState, ImageState, fold_class, fold_image, has_verdict, merge_roots
 from workbench.queries import decisions as log
+from workbench.queries import duplicates
 
 _CHUNK = 500
 
@@ -231,9 +233,10 @@ def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision]
         refresh_images(session, dataset, image_ids)
         verdicts = [line.image_id for line in lines if line.kind in VERDICTS and line.image_id is not None]
         _mark_items(session, verdicts, action=action, counts=counts)
-    for line in lines:
-        if line.kind == "duplicates":
-            _mark_group(session, dataset, line.detail or {}, action=action, counts=counts)
+        refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
+    if any(line.kind == "class_merge" for line in lines):
+        refresh_flags(session, duplicates.list_group_ids(session, dataset_id=dataset.id))
+    _mark_groups(session, dataset, [line for line in lines if line.kind == "duplicates"], action=action)
 
 
 def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:
@@ -347,27 +350,54 @@ def _mark_items(session: Session, image_ids: Sequence[int], *, action: str, coun
 
 
 def _reopen_items(session: Session, action: str) -> None:
-    """Open the items that this action settled, unless a later verdict that counts settles them too."""
+    """Open the items that this action settled, unless another verdict made since their queue settles them too."""
     items = list(session.scalars(select(QueueItem).where(QueueItem.done_action == action)))
-    if not items:
-        return
-    first_id = log.get_action(session, action)[0].id
-    later = log.list_later_verdicts(session, [item.image_id for item in items], after_id=first_id)
+    made_at = {queue_id: session.get_one(Queue, queue_id).created_at for queue_id in {item.queue_id for item in items}}
+    verdicts = log.list_verdicts(session, sorted({item.image_id for item in items}))
     for item in items:
-        standing = [other for other in later.get(item.image_id, []) if not log.is_undone(session, other)]
-        item.done_action = standing[0] if standing and item.group_id is None else None
+        since = [other for other, at in verdicts.get(item.image_id, []) if at >= made_at[item.queue_id]]
+        standing = next((other for other in since if not log.is_undone(session, other)), None)
+        item.done_action = standing if item.group_id is None else None
     session.flush()
 
 
-def _mark_group(session: Session, dataset: Dataset, detail: dict[str, Any], *, action: str, counts: bool) -> None:
-    group = session.scalar(
-        select(DuplicateGroup).where(DuplicateGroup.dataset_id == dataset.id, DuplicateGroup.key == detail["group"])
+def refresh_flags(session: Session, group_ids: Sequence[int]) -> None:
+    """Bring what duplicate groups say about labels and splits to what their images say. 2 statements for 500 groups."""
+    session.flush()
+    flags = duplicates.list_flags(session, group_ids)
+    for start in range(0, len(group_ids), _CHUNK):
+        chunk = group_ids[start : start + _CHUNK]
+        for group in session.scalars(select(DuplicateGroup).where(DuplicateGroup.id.in_(chunk))):
+            found = flags[group.id]
+            group.conflicting, group.spanning, group.rank = found.conflicting, found.spanning, found.rank
+    session.flush()
+
+
+def _mark_groups(session: Session, dataset: Dataset, lines: Sequence[Line | Decision], *, action: str) -> None:
+    """A group carries the newest verdict on it that counts; groups that a later scan no longer forms are passed by."""
+    verdicts: dict[str, tuple[str, str]] = {}
+    if lines and log.was_undone(session, action):  # it, or the verdict that it hides, may count again
+        for key, line in duplicates.list_verdicts(session, dataset.id).items():
+            verdicts[key] = line.action, (line.detail or {})["verdict"]
+    else:
+        verdicts = {line.detail["group"]: (action, line.detail["verdict"]) for line in lines if line.detail}
+    keys = [line.detail["group"] for line in lines if line.detail]
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        query = select(DuplicateGroup).where(DuplicateGroup.dataset_id == dataset.id, DuplicateGroup.key.in_(chunk))
+        groups = list(session.scalars(query))
+        for group in groups:
+            group.settled_action, group.verdict = verdicts.get(group.key, (None, None))
+        session.flush()
+        _mark_group_items(session, [group.id for group in groups])
+
+
+def _mark_group_items(session: Session, group_ids: Sequence[int]) -> None:
+    """A queue item that shows a group is done when the group is settled."""
+    settled = select(DuplicateGroup.settled_action).where(DuplicateGroup.id == QueueItem.group_id).scalar_subquery()
+    session.execute(
+        update(QueueItem)
+        .where(QueueItem.group_id.in_(group_ids))
+        .values(done_action=settled)
+        .execution_options(synchronize_session="fetch")
     )
-    if group is None:  # a later scan no longer forms it
-        return
-    group.settled_action = action if counts else None
-    group.verdict = detail["verdict"] if counts else None
-    items = update(QueueItem).where(QueueItem.group_id == group.id)
-    if counts:
-        items = items.where(QueueItem.done_action.is_(None))
-    session.execute(items.values(done_action=action if counts else None))
