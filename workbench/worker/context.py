@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from workbench.config import Home
 from workbench.db import Database
 
-# (done, total, message). Call it as often as is handy: it throttles itself. Raises Cancelled when the user asked to stop.
+# (done, total, message). Call it as often as is handy: it throttles itself. Raises Cancelled when asked to stop.
 Progress = Callable[[int, int, str], None]
 
 

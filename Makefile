@@ -1,0 +1,54 @@
+# `make demo` and `make test` set up all they need: the virtual environment and, for tests, a Chromium.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help demo test lint test-fast test-browser bench-import fer2013 wheel clean
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed ## Start the workbench on a small real data set (ARGS="--port 9000 --no-browser")
+	@$(BIN)/workbench demo --home demo-data $(ARGS)
+
+test: lint ## Everything that CI runs
+	@sh tests/chromium.sh
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+lint: $(VENV)/.installed-test ## Format, rules, types, layers
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > .lint-imports.log || (cat .lint-imports.log; exit 1)
+	@rm -f .lint-imports.log
+
+test-fast: $(VENV)/.installed-test ## Tests without browser and slow ones
+	@$(BIN)/python -m pytest -n 2 -q -m "not browser and not slow"
+
+test-browser: $(VENV)/.installed-test ## Only the tests in a real Chromium
+	@sh tests/chromium.sh
+	@$(BIN)/python -m pytest -q -m browser
+
+bench-import: $(VENV)/.installed ## Measure imports beside the bare floor
+	@$(BIN)/python benchmarks/imports.py $(ARGS)
+
+wheel: $(VENV)/.installed-test ## Build the installable wheel into dist/
+	@$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+clean: ## Remove what make made (data folders stay)
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	@echo "Installing the workbench into $(VENV) (a minute or two) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
+	@touch $@

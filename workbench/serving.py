@@ -1,0 +1,114 @@
+"""`workbench serve`: the web server in this process, worker processes beside it, all ending together."""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import waitress
+
+from workbench.app import create_app
+from workbench.config import Home
+from workbench.db import Database
+from workbench.errors import Invalid
+from workbench.queries import users as user_queries
+
+_WEB_THREADS = 16
+_LONGEST_PAUSE_S = 30.0
+
+
+class Workers:
+    """Worker processes that are started again when they die, with a pause that doubles while they keep dying."""
+
+    def __init__(self, home: Home, count: int) -> None:
+        self._home = home
+        self._stopping = threading.Event()
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._threads = [threading.Thread(target=self._keep, args=(number,), daemon=True) for number in range(count)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for process in list(self._processes.values()):
+            process.terminate()
+        for process in list(self._processes.values()):
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _keep(self, number: int) -> None:
+        pause = 0.5
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            process = self._processes[number] = self._spawn(number)
+            process.wait()
+            if self._stopping.is_set():
+                return
+            pause = 0.5 if time.monotonic() - began > 60 else min(2 * pause, _LONGEST_PAUSE_S)
+            sys.stderr.write(f"workbench: worker {number + 1} ended ({process.returncode}); starting it again\n")
+            self._stopping.wait(pause)
+
+    def _spawn(self, number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "workbench.worker.process", str(self._home.root), f"worker-{number + 1}"]
+        # In a session of its own, so that Ctrl+C reaches the parent first; the pipe tells it when we are gone.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=os.environ.copy())  # noqa: S603
+
+
+def check_address(database: Database, host: str) -> None:
+    """Refuse to be reachable from elsewhere while anybody could only come in by link."""
+    if is_loopback(host):
+        return
+    with database.read() as session:
+        if not user_queries.has_password_account(session):
+            raise Invalid(
+                f"Refusing to listen on {host}: no account has a password yet. Start on 127.0.0.1, open the login link, "
+                "set a password under your name, then serve here."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def free_port(host: str, wanted: int) -> int:
+    """`wanted`, or the next port that nobody listens on."""
+    for port in range(wanted, wanted + 50):
+        if can_listen(host, port):
+            return port
+    raise Invalid(f"None of the ports {wanted} to {wanted + 49} is free; name another with --port.")
+
+
+def can_listen(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def serve_web(database: Database, *, host: str, port: int, when_ready: Callable[[], None]) -> None:
+    """Answer until interrupted. `when_ready` is called once the port is open."""
+    server = waitress.create_server(
+        create_app(database), host=host, port=port, threads=_WEB_THREADS, ident="workbench", channel_timeout=60
+    )
+    when_ready()
+    try:
+        server.run()
+    finally:
+        server.close()

@@ -1,0 +1,22 @@
+"""Which function carries out which kind of job. Named, not imported: a worker that only imports never loads torch."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from workbench.worker.context import Context
+
+HANDLERS = {
+    "import": "workbench.worker.imports:import_source",
+    "scan": "workbench.worker.scans:scan_duplicates",
+    "train": "workbench.worker.trainings:train",
+    "export": "workbench.worker.exports:export_dataset",
+    "split": "workbench.worker.splits:build_split",
+}
+
+
+def handle(context: Context, kind: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one job; every handler may be run again after a kill and then goes on where it stopped."""
+    module, function = HANDLERS[kind].split(":")
+    handler: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), function)
+    return handler(context, **params)
