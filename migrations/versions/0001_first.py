@@ -217,6 +217,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("dataset_id", "path", name=("uq_images_dataset_id_path")),
     )
     op.create_index(("ix_images_dataset_id_confidence_id"), "images", ["dataset_id", "confidence", "id"], unique=False)
+    op.create_index(("ix_images_dataset_id_decided_at_id"), "images", ["dataset_id", "decided_at", "id"], unique=False)
     op.create_index(("ix_images_dataset_id_label_id_id"), "images", ["dataset_id", "label_id", "id"], unique=False)
     op.create_index(
         ("ix_images_dataset_id_label_source_id"), "images", ["dataset_id", "label_source", "id"], unique=False

@@ -31,6 +31,7 @@ class Image(Base):
         Index(None, "dataset_id", "predicted_id", "id"),
         Index(None, "dataset_id", "confidence", "id"),
         Index(None, "dataset_id", "p_wrong", "id"),
+        Index(None, "dataset_id", "decided_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
