@@ -1,6 +1,6 @@
 """What the log says: the state of an image or a class, folded from its decisions. Pure, no session, no clock."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workbench.models.datasets import Class
@@ -122,7 +122,11 @@ def fold_class(cls: Class, decisions: Iterable[Decision], *, added: bool) -> Cla
 
 def merge_roots(classes: Sequence[Class]) -> dict[int, int]:
     """Class id -> the class that its images carry, following merges."""
-    into = {cls.id: cls.merged_into_id for cls in classes}
+    return follow_merges({cls.id: cls.merged_into_id for cls in classes})
+
+
+def follow_merges(into: Mapping[int, int | None]) -> dict[int, int]:
+    """Class id -> the class at the end of its chain of merges. into: class id -> what it was merged into."""
     roots = {}
     for start in into:
         current, seen = start, {start}

@@ -158,12 +158,3 @@ def list_verdicts(session: Session, image_ids: Sequence[int]) -> dict[int, list[
             if image_id is not None:
                 found[image_id].append((action, at))
     return found
-
-
-def get_group_verdict(session: Session, *, dataset_id: int, key: str) -> Decision | None:
-    """The newest verdict on a duplicate group that counts. Costs a look at every verdict on a group."""
-    query = select(Decision).where(
-        Decision.dataset_id == dataset_id, Decision.kind == "duplicates", Decision.detail["group"].as_string() == key
-    )
-    lines = session.scalars(query.order_by(Decision.id.desc()))
-    return next((line for line in lines if not is_undone(session, line.action)), None)

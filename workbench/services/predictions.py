@@ -25,7 +25,7 @@ class Predictions:
     p_wrong: NDArray[np.float32]  # (N,) that the given label is wrong; NaN where there is none or it was trained on
     suggested: NDArray[np.int64]  # (N,) column of the class that the image rather shows
     entropy: NDArray[np.float32]  # (N,) 0 sure to 1 no idea
-    margin: NDArray[np.float32]  # (N,) best less second best probability
+    margin: NDArray[np.float32]  # (N,) 1 less the lead of the best class over the second: 0 sure to 1 a tie
     features: NDArray[np.float16]  # (N, D), rows of length 1
     class_ids: NDArray[np.int64]  # (K,) class of each column
 

@@ -1,0 +1,159 @@
+"""The replay check: fold the whole log again and compare with what the rows say; name every difference."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from workbench.models import VERDICTS, Dataset, Decision, DuplicateGroup
+from workbench.models.states import ClassState, follow_merges, has_verdict
+from workbench.queries import decisions as log
+from workbench.queries import upkeep
+from workbench.queries import versions as queries
+from workbench.queries.datasets import list_datasets
+from workbench.services.decisions import visible_label
+from workbench.services.versions import class_states_at, fold_row
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One column that does not say what the log says."""
+
+    kind: str  # image, class, queue item, duplicate group
+    id: int
+    name: str  # the image's path, the class's name, ...
+    column: str
+    stored: Any
+    replayed: Any
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.kind} {self.id} ({self.name}): {self.column} is {self.stored!r}, the log says {self.replayed!r}"
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    dataset: str
+    images: int
+    decisions: int
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """`faults`: what SQLite finds wrong with its file, and references to rows that are not there."""
+
+    faults: tuple[str, ...]
+    datasets: tuple[DatasetCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults and not any(checked.differences for checked in self.datasets)
+
+
+def check(session: Session, dataset: Dataset | None = None) -> CheckReport:
+    """Check the database file and one data set, or all. Costs one pass over the log."""
+    chosen = list_datasets(session) if dataset is None else [dataset]
+    return CheckReport(tuple(upkeep.list_faults(session)), tuple(check_dataset(session, each) for each in chosen))
+
+
+def check_dataset(session: Session, dataset: Dataset) -> DatasetCheck:
+    undone = log.get_undone(session, dataset_id=dataset.id)
+    classes = class_states_at(session, dataset, None, undone=undone)
+    rows = queries.list_both_states(session, dataset_id=dataset.id)
+    lines = queries.list_image_lines(session, dataset_id=dataset.id)
+    groups = queries.list_groups(session, dataset_id=dataset.id)
+    standing = _standing_verdicts(session, dataset, undone)
+    settled = {group.id: standing[group.key].action for group in groups if group.key in standing}
+    items = queries.list_queue_marks(session, dataset_id=dataset.id)
+    differences = [
+        *_compare_classes(session, dataset, classes),
+        *_compare_images(rows, lines, classes, undone),
+        *_compare_groups(groups, standing),
+        *_compare_items(items, settled, lines, undone),
+    ]
+    return DatasetCheck(
+        dataset=dataset.name,
+        images=len(rows),
+        decisions=upkeep.count_decisions(session, dataset_id=dataset.id),
+        differences=tuple(differences),
+    )
+
+
+def _compare_classes(session: Session, dataset: Dataset, states: Mapping[int, ClassState]) -> Iterator[Difference]:
+    for cls in queries.list_classes(session, dataset_id=dataset.id):
+        for field in fields(ClassState):
+            stored, replayed = getattr(cls, field.name), getattr(states[cls.id], field.name)
+            if stored != replayed:
+                yield Difference("class", cls.id, cls.name, field.name, stored, replayed)
+
+
+def _compare_images(
+    rows: list[Row[Any]],
+    lines: Mapping[int, list[Row[Any]]],
+    classes: Mapping[int, ClassState],
+    undone: set[str],
+) -> Iterator[Difference]:
+    roots = follow_merges({class_id: state.merged_into_id for class_id, state in classes.items()})
+    for row in rows:
+        every = lines.get(row.id, [])
+        for column, replayed in _replay_image(row, every, roots, undone).items():
+            stored = getattr(row, column)
+            if stored != replayed:
+                yield Difference("image", row.id, row.path, column, stored, replayed)
+
+
+def _replay_image(row: Row[Any], every: list[Row[Any]], roots: dict[int, int], undone: set[str]) -> dict[str, Any]:
+    """What the materialised columns must say."""
+    counting: list[Any] = [line for line in every if line.action not in undone]
+    state = fold_row(row, counting)
+    known = state.base_label_id is None or state.base_label_id in roots
+    return {
+        "base_label_id": state.base_label_id if known else "a class of this data set",
+        "label_id": visible_label(state, roots) if known else None,
+        "status": state.status,
+        "ambiguous_ids": list(state.ambiguous_ids) or None,
+        "split": state.split,
+        "label_source": state.source,
+        "revision": every[-1].id if every else 0,
+        "decided_at": counting[-1].at if has_verdict(counting) else None,
+    }
+
+
+def _compare_groups(groups: list[DuplicateGroup], standing: Mapping[str, Decision]) -> Iterator[Difference]:
+    for group in groups:
+        line = standing.get(group.key)
+        settled, verdict = (line.action, (line.detail or {})["verdict"]) if line else (None, None)
+        for column, replayed in (("settled_action", settled), ("verdict", verdict)):
+            stored = getattr(group, column)
+            if stored != replayed:
+                yield Difference("duplicate group", group.id, group.key, column, stored, replayed)
+
+
+def _standing_verdicts(session: Session, dataset: Dataset, undone: set[str]) -> dict[str, Decision]:
+    """Group key -> the newest verdict on it that counts."""
+    lines = queries.list_group_lines(session, dataset_id=dataset.id)
+    return {(line.detail or {})["group"]: line for line in lines if line.action not in undone}
+
+
+def _compare_items(
+    items: list[Row[Any]], settled: Mapping[int, str], lines: Mapping[int, list[Row[Any]]], undone: set[str]
+) -> Iterator[Difference]:
+    """settled: group id -> the verdict that settles it, which its items carry."""
+    for item in items:
+        verdicts = [
+            line for line in lines.get(item.image_id, ()) if line.kind in VERDICTS and line.action not in undone
+        ]
+        replayed = _replay_item(item, verdicts) if item.group_id is None else settled.get(item.group_id)
+        if item.done_action != replayed:
+            name = f"queue {item.queue_id}, image {item.image_id}"
+            yield Difference("queue item", item.id, name, "done_action", item.done_action, replayed)
+
+
+def _replay_item(item: Row[Any], verdicts: list[Row[Any]]) -> str | None:
+    """Any verdict on the image that counts may have settled it; one that was made since its queue must have."""
+    if item.done_action in {line.action for line in verdicts}:
+        return str(item.done_action)
+    return next((str(line.action) for line in verdicts if line.at >= item.created_at), None)
