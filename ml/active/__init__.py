@@ -1,0 +1,1 @@
+"""Which images a reviewer should see next, as functions over probabilities and embeddings."""

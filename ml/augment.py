@@ -1,0 +1,105 @@
+"""Random variants of a batch of images, as tensor operations on the whole batch."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LIMITS = {  # largest strength that makes sense
+    "flip": 1.0,
+    "shift": 1.0,
+    "rotation": 180.0,
+    "zoom": 0.9,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "erasing": 1.0,
+    "erasing_size": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly to vary images. Zero switches a variation off; every draw is uniform within its range."""
+
+    flip: float = 0.5  # probability of a left-right mirror image
+    shift: float = 0.08  # at most this fraction of the side, each direction
+    rotation: float = 10.0  # at most this many degrees, both ways
+    zoom: float = 0.1  # side times or divided by at most 1 + zoom
+    brightness: float = 0.1  # at most this fraction of 255 added or taken
+    contrast: float = 0.2  # distance to the image's mean times 1 - contrast to 1 + contrast
+    erasing: float = 0.0  # probability that a square of the image is set to the image's mean
+    erasing_size: float = 0.35  # side of that square, at most this fraction of the image's side
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 <= value <= LIMITS[name]:
+                raise ValueError(f"augment.{name} must be between 0 and {LIMITS[name]:g}, not {value}")
+
+
+def augment(images: Tensor, strengths: Augmentation, *, generator: torch.Generator) -> Tensor:
+    """Return a random variant of each image.
+
+    images: uint8 or float (B, C, H, W) with values 0 to 255, on any device; left as it is.
+    Returns float32 of the same shape, device and range. Pixels that come from outside are mirrored in.
+    Deterministic for a given CPU `generator`, which is drawn from alike on every device.
+    Cost: about 20,000 48x48 images per CPU second.
+    """
+    out = images.to(torch.float32)
+    if out.shape[0] == 0:
+        return out
+    out = _move(out, strengths, generator)
+    out = _change_light(out, strengths, generator)
+    return _erase(out, strengths, generator)
+
+
+def _uniform(count: int, reach: float, generator: torch.Generator) -> Tensor:
+    return (torch.rand(count, generator=generator) * 2 - 1) * reach  # (B,) in -reach..reach
+
+
+def _move(images: Tensor, strengths: Augmentation, generator: torch.Generator) -> Tensor:
+    """Mirror, rotate, zoom and shift in one resampling; only mirror, exactly, if nothing else is asked for."""
+    matrices = draw_matrices(images.shape[0], strengths, generator).to(images.device)
+    if strengths.shift == strengths.rotation == strengths.zoom == 0:
+        return torch.where(matrices[:, 0, 0].view(-1, 1, 1, 1) < 0, images.flip(3), images)
+    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)  # (B, H, W, 2)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def draw_matrices(count: int, strengths: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return float32 (count, 2, 3) affine matrices from places in the new image to places in the old one."""
+    angles = _uniform(count, math.radians(strengths.rotation), generator)
+    scales = (1 + strengths.zoom) ** _uniform(count, 1.0, generator)
+    shifts = torch.stack([_uniform(count, 2 * strengths.shift, generator) for _ in range(2)], 1)  # the side is 2 long
+    signs = torch.where(torch.rand(count, generator=generator) < strengths.flip, -1.0, 1.0)
+    cos, sin = scales * angles.cos(), scales * angles.sin()
+    rotations = torch.stack([cos * signs, -sin, sin * signs, cos], 1).view(count, 2, 2)
+    return torch.cat([rotations, shifts.unsqueeze(2)], 2)  # (count, 2, 3)
+
+
+def _change_light(images: Tensor, strengths: Augmentation, generator: torch.Generator) -> Tensor:
+    count = images.shape[0]
+    factors = 1 + _uniform(count, strengths.contrast, generator).to(images.device).view(-1, 1, 1, 1)
+    offsets = _uniform(count, 255 * strengths.brightness, generator).to(images.device).view(-1, 1, 1, 1)
+    if strengths.contrast == strengths.brightness == 0:
+        return images
+    means = images.mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    return ((images - means) * factors + means + offsets).clamp_(0, 255)
+
+
+def _erase(images: Tensor, strengths: Augmentation, generator: torch.Generator) -> Tensor:
+    if strengths.erasing == 0:
+        return images
+    count, _, height, width = images.shape
+    chosen = torch.rand(count, generator=generator) < strengths.erasing
+    halves = torch.rand(count, generator=generator) * strengths.erasing_size / 2 * chosen  # 0: nothing is erased
+    rows = _is_within(height, torch.rand(count, generator=generator), halves)
+    columns = _is_within(width, torch.rand(count, generator=generator), halves)
+    mask = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1).to(images.device)  # (B, 1, H, W)
+    return torch.where(mask, images.mean(dim=(2, 3), keepdim=True), images)
+
+
+def _is_within(side: int, centres: Tensor, halves: Tensor) -> Tensor:
+    places = (torch.arange(side) + 0.5) / side  # (side,)
+    return (places - centres.unsqueeze(1)).abs() < halves.unsqueeze(1)  # (B, side)
