@@ -4,8 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from workbench.models.datasets import Class
+from workbench.models.images import Image
 from workbench.models.metadata import Base, utc_now
 
 
@@ -55,3 +57,7 @@ class QueueItem(Base):
     done_action: Mapped[str | None]
     lease_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     lease_until: Mapped[datetime | None]
+
+    image: Mapped[Image] = relationship(viewonly=True)
+    given: Mapped[Class | None] = relationship(foreign_keys=[given_id], viewonly=True)
+    suggested: Mapped[Class | None] = relationship(foreign_keys=[suggested_id], viewonly=True)

@@ -1,0 +1,115 @@
+"""`workbench queue build`, `queue list`, `queue items`."""
+
+from typing import Any
+
+import click
+
+from workbench.cli.frame import Workbench, command
+from workbench.errors import Invalid
+from workbench.models import QueueItem
+from workbench.queries import datasets as dataset_queries
+from workbench.queries import queues as queries
+from workbench.services import queues
+from workbench.services.recipes import RECIPES, read_recipe
+
+
+@click.group()
+def queue() -> None:
+    """Work lists for reviewers."""
+
+
+@command("build", group=queue)
+@click.argument("recipe")
+@click.option("--dataset", required=True, help="Name of the data set.")
+@click.option("--run", "run_id", type=int, help="Whose predictions (default: the promoted run, else the newest).")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many images.")
+@click.option("--cell", metavar="TRUE:PREDICTED", help="For the recipe confusion: two class names.")
+@click.option("--title", help="Shown to reviewers.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="A parameter of the recipe, or split=SPLIT."
+)
+def build(
+    bench: Workbench,
+    recipe: str,
+    dataset: str,
+    run_id: int | None,
+    limit: int | None,
+    cell: str | None,
+    title: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, near-duplicates or random."""
+    name = read_recipe(recipe)
+    params = read_settings(settings)
+    if cell is not None:
+        params["cell"] = cell
+    with bench.database.read() as session:
+        found = dataset_queries.get_dataset(session, dataset)
+        run = queries.get_run(session, found, run_id) if RECIPES[name].needs_run else None
+        plan = queues.plan_queue(
+            session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, **params
+        )
+    with bench.database.write() as session:
+        made = queues.open_queue(session, plan)
+        document = {"queue": made.id, "recipe": made.recipe, "size": made.size}
+    bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images.")
+
+
+def read_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    params = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise Invalid(f"“{setting}” is not KEY=VALUE.")
+        if key in ("dataset", "recipe", "run", "limit", "title", "automatic"):
+            raise Invalid(f"“{key}” is not a parameter of a recipe; use --{key} if there is one.")
+        params[key] = value
+    return params
+
+
+@command("list", group=queue)
+@click.option("--dataset", required=True, help="Name of the data set.")
+@click.option("--closed", is_flag=True, help="Show closed queues too.")
+def list_(bench: Workbench, dataset: str, closed: bool) -> None:
+    """The queues of a data set, newest first."""
+    with bench.database.read() as session:
+        found = dataset_queries.get_dataset(session, dataset)
+        rows = [
+            {
+                "queue": row.queue.id,
+                "recipe": row.queue.recipe,
+                "title": row.queue.title,
+                "run": row.queue.run_id,
+                "open": row.open,
+                "done": row.done,
+            }
+            for row in queries.list_queues(session, found.id, closed=closed)
+        ]
+    lines = [f"{row['queue']:>5}  {row['open']:>6} open  {row['done']:>6} done  {row['title']}" for row in rows]
+    bench.answer({"queues": rows}, "\n".join(lines) or f"{dataset} has no queue yet.")
+
+
+@command("items", group=queue)
+@click.argument("queue_id", metavar="QUEUE", type=int)
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many.")
+def items(bench: Workbench, queue_id: int, limit: int | None) -> None:
+    """What stands in QUEUE, in its order, done or not."""
+    with bench.database.read() as session:
+        found = queries.get_queue(session, queue_id)
+        rows = [describe_item(item) for item in queries.list_items(session, queue_id, limit=limit)]
+        document = {"queue": found.id, "recipe": found.recipe, "items": rows}
+    bench.answer(document, "\n".join(f"{row['image']:>7}  {row['path']}  {row['reason']}" for row in rows))
+
+
+def describe_item(item: QueueItem) -> dict[str, Any]:
+    return {
+        "image": item.image_id,
+        "path": item.image.path,
+        "label": item.image.label.name if item.image.label else None,
+        "suggested": item.suggested.name if item.suggested else None,
+        "score": item.score,
+        "p_wrong": item.p_wrong,
+        "reason": item.reason,
+        "done": item.done_action is not None,
+        "group": item.group_id,
+    }

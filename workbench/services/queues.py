@@ -1,0 +1,365 @@
+"""Queues: built by recipes, leased item by item to reviewers.
+
+Building has two halves, so that no transaction is open while a recipe computes: `plan_queue` reads and computes,
+`open_queue` writes. `build_queue` does both in one session, for callers to whom a second does not matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import insert, update
+from sqlalchemy.orm import Session
+
+from workbench.config import Home
+from workbench.errors import Invalid, NotFound
+from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, User, utc_now
+from workbench.models.states import merge_roots
+from workbench.queries import datasets, duplicates
+from workbench.queries import queues as queries
+from workbench.services.predictions import Predictions, load_predictions
+from workbench.services.recipes import RECIPES, confusion, read_recipe
+from workbench.services.recipes.pool import Candidates, Pool, PoolGroup, Recipe
+
+LEASE = timedelta(minutes=10)
+AUTOMATIC_CELLS = 3
+AUTOMATIC_LIMITS = {"label_issues": 1000, "confusion": 200, "uncertain": 200}
+
+
+@dataclass(frozen=True)
+class QueuePlan:
+    """A queue before it is stored: what the recipe chose, cut to the limit."""
+
+    dataset_id: int
+    recipe: str
+    title: str
+    params: dict[str, Any]
+    run_id: int | None
+    automatic: bool
+    candidates: Candidates
+    given: Mapping[int, int]  # image id -> label, 0 for none
+
+    @property
+    def size(self) -> int:
+        return len(self.candidates.image_ids)
+
+
+def build_queue(
+    session: Session,
+    home: Home,
+    *,
+    dataset: Dataset,
+    recipe: str,
+    run: Run | None = None,
+    limit: int | None = None,
+    user: User | None = None,  # noqa: ARG001 - who asks; for callers that log it
+    title: str | None = None,
+    automatic: bool = False,
+    **params: Any,
+) -> Queue:
+    """Plan and open a queue in one session."""
+    plan = plan_queue(
+        session, home, dataset=dataset, recipe=recipe, run=run, limit=limit, title=title, automatic=automatic, **params
+    )
+    return open_queue(session, plan)
+
+
+def plan_queue(
+    session: Session,
+    home: Home,
+    *,
+    dataset: Dataset,
+    recipe: str,
+    run: Run | None = None,
+    limit: int | None = None,
+    title: str | None = None,
+    automatic: bool = False,
+    **params: Any,
+) -> QueuePlan:
+    """What a recipe chooses now. run: none for the promoted one. params: the recipe's own, and `split` for any.
+
+    Excluded images and images that a reviewer has decided on are left out, unless the recipe says otherwise.
+    Raises Invalid if nothing is left to look at.
+    """
+    name = read_recipe(recipe)
+    made = RECIPES[name]
+    if limit is not None and limit < 1:
+        raise Invalid("A queue holds at least one image: give a limit of 1 or more.")
+    split, own = read_params(name, params)
+    pool = _load_pool(session, home, dataset, made, run=run, split=split, against_id=own.get("against"))
+    candidates = _cut(made.find(pool, **own), limit or made.default_limit)
+    if not len(candidates.image_ids):
+        raise Invalid(f"There is nothing to review: {name.replace('_', '-')} finds no image that is not decided yet.")
+    heading = title or made.title(pool, **own)
+    return QueuePlan(
+        dataset_id=dataset.id,
+        recipe=name,
+        title=heading if title or split is None else f"{heading} ({split})",
+        params=own if split is None else {**own, "split": split},
+        run_id=pool.run_id,
+        automatic=automatic,
+        candidates=candidates,
+        given=dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True)),
+    )
+
+
+def read_params(recipe: str, params: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The split, and the recipe's own params as it reads them; raises Invalid for those that it does not know."""
+    known = RECIPES[recipe].params
+    split = params.get("split") or None
+    if split is not None and split not in SPLITS:
+        raise Invalid(f"“{split}” is not a split; use {', '.join(SPLITS)}.")
+    own = {}
+    for key, value in params.items():
+        if key == "split" or value is None:
+            continue
+        if key not in known:
+            raise Invalid(f"{recipe.replace('_', '-')} knows no “{key}”; it takes {', '.join([*known, 'split'])}.")
+        try:
+            own[key] = known[key](value)
+        except ValueError:
+            raise Invalid(f"“{value}” cannot be used for {key}: give a whole number.") from None
+    return split, own
+
+
+def _load_pool(
+    session: Session,
+    home: Home,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    run: Run | None,
+    split: str | None,
+    against_id: int | None,
+) -> Pool:
+    rows = queries.list_pool(session, dataset.id, split=split, with_reviewed=recipe.keeps_reviewed)
+    table = np.array([(row[0], row[1] or 0) for row in rows], np.int64).reshape(-1, 2)
+    classes = datasets.list_classes(session, dataset.id)
+    pool = Pool(
+        image_ids=table[:, 0],
+        label_ids=table[:, 1],
+        class_names={cls.id: cls.name for cls in classes},
+        groups=_load_groups(session, dataset, set(table[:, 0].tolist())) if recipe.needs_groups else (),
+    )
+    if not recipe.needs_run:
+        return pool
+    run = run or queries.get_run(session, dataset, None)
+    pool = replace(pool, run_id=run.id)
+    pool, said = _align(pool, _shown_as_merged(load_predictions(home, run.id), classes))
+    pool = replace(pool, predictions=said)
+    if against_id is None:
+        return pool
+    other = queries.get_run(session, dataset, against_id)
+    return _compare(pool, _shown_as_merged(load_predictions(home, other.id), classes), against_id=other.id)
+
+
+def _compare(pool: Pool, other: Predictions, *, against_id: int) -> Pool:
+    """The pool cut to the images about which both runs say something."""
+    pool, said = _align(pool, other)
+    if pool.predictions is None:
+        raise Invalid("There is no run to compare with.")
+    pool, first = _align(pool, pool.predictions)
+    return replace(pool, predictions=first, against=said, against_id=against_id)
+
+
+def _shown_as_merged(said: Predictions, classes: Sequence[Class]) -> Predictions:
+    """A class that was merged away since the training counts as the one it went into."""
+    roots = merge_roots(classes)
+    ids = np.array([roots.get(int(class_id), int(class_id)) for class_id in said.class_ids], np.int64)
+    return replace(said, class_ids=ids)
+
+
+def _align(pool: Pool, said: Predictions) -> tuple[Pool, Predictions]:
+    """The images about which a run says something, and what it says, row by row."""
+    rows = np.searchsorted(said.image_ids, pool.image_ids)
+    rows[rows == len(said.image_ids)] = 0
+    known = said.image_ids[rows] == pool.image_ids if len(said.image_ids) else np.zeros(len(rows), bool)
+    rows = rows[known]
+    kept = replace(pool, image_ids=pool.image_ids[known], label_ids=pool.label_ids[known])
+    return kept, Predictions(
+        image_ids=kept.image_ids,
+        probs=said.probs[rows],
+        out_of_sample=said.out_of_sample[rows],
+        p_wrong=said.p_wrong[rows],
+        suggested=said.suggested[rows],
+        entropy=said.entropy[rows],
+        margin=said.margin[rows],
+        features=np.empty((len(rows), 0), np.float16),
+        class_ids=said.class_ids,
+    )
+
+
+def _load_groups(session: Session, dataset: Dataset, pool_ids: set[int]) -> list[PoolGroup]:
+    found = duplicates.list_groups(session, dataset.id, kind="near", limit=None)
+    groups = []
+    for each in found:
+        ids = [image.id for image in each.images if image.id in pool_ids]
+        if ids:
+            row = each.group
+            groups.append(PoolGroup(row.id, row.kind, ids, row.score, row.p, row.conflicting, row.spanning))
+    return groups
+
+
+def _cut(found: Candidates, limit: int | None) -> Candidates:
+    if limit is None:
+        return found
+    return replace(
+        found,
+        image_ids=found.image_ids[:limit],
+        scores=found.scores[:limit],
+        p_wrong=None if found.p_wrong is None else found.p_wrong[:limit],
+        suggested_ids=None if found.suggested_ids is None else found.suggested_ids[:limit],
+        group_ids=None if found.group_ids is None else found.group_ids[:limit],
+    )
+
+
+def open_queue(session: Session, plan: QueuePlan) -> Queue:
+    """Write a planned queue with its items."""
+    queue = Queue(
+        dataset_id=plan.dataset_id,
+        recipe=plan.recipe,
+        title=plan.title,
+        params=plan.params,
+        run_id=plan.run_id,
+        automatic=plan.automatic,
+        size=plan.size,
+        expected_hits=_expect_hits(plan.candidates.p_wrong),
+    )
+    session.add(queue)
+    session.flush()
+    session.execute(insert(QueueItem), _item_rows(queue.id, plan))
+    return queue
+
+
+def _expect_hits(p_wrong: NDArray[np.float32] | None) -> float | None:
+    if p_wrong is None or np.isnan(p_wrong).all():
+        return None
+    return float(np.nansum(p_wrong))
+
+
+def _item_rows(queue_id: int, plan: QueuePlan) -> list[dict[str, Any]]:
+    found, size = plan.candidates, plan.size
+    ids = found.image_ids.tolist()
+    p_wrong = [None] * size if found.p_wrong is None else [None if np.isnan(p) else p for p in found.p_wrong.tolist()]
+    suggested = [None] * size if found.suggested_ids is None else found.suggested_ids.tolist()
+    groups = [None] * size if found.group_ids is None else found.group_ids.tolist()
+    scores = found.scores.tolist()
+    return [
+        {
+            "queue_id": queue_id,
+            "image_id": ids[item],
+            "group_id": groups[item],
+            "position": item,
+            "score": scores[item],
+            "p_wrong": p_wrong[item],
+            "given_id": plan.given.get(ids[item]) or None,
+            "suggested_id": suggested[item] or None,
+            "reason": found.reason(item),
+        }
+        for item in range(size)
+    ]
+
+
+def rebuild_automatic(session: Session, home: Home, *, dataset: Dataset, run: Run) -> list[Queue]:
+    """Close the queues that earlier runs opened by themselves and open those of this run."""
+    return replace_automatic(session, dataset=dataset, plans=plan_automatic(session, home, dataset=dataset, run=run))
+
+
+def plan_automatic(session: Session, home: Home, *, dataset: Dataset, run: Run) -> list[QueuePlan]:
+    """Label issues, the worst confusion cells and the uncertain images of a run; those without images are left out."""
+    pool = _load_pool(session, home, dataset, RECIPES["confusion"], run=run, split=None, against_id=None)
+    wanted: list[tuple[str, dict[str, Any]]] = [("uncertain", {})]
+    if pool.predictions is not None and (pool.predictions.out_of_sample & (pool.label_ids != 0)).any():
+        cells = confusion.worst_cells(pool, count=AUTOMATIC_CELLS)
+        wanted = [("label_issues", {}), *(("confusion", {"cell": cell}) for cell in cells), *wanted]
+    plans = []
+    for recipe, params in wanted:
+        made = RECIPES[recipe]
+        found = _cut(made.find(pool, **params), AUTOMATIC_LIMITS[recipe])
+        if len(found.image_ids):
+            plans.append(_plan_of(pool, dataset, recipe, params, found))
+    return plans
+
+
+def _plan_of(pool: Pool, dataset: Dataset, recipe: str, params: dict[str, Any], found: Candidates) -> QueuePlan:
+    return QueuePlan(
+        dataset_id=dataset.id,
+        recipe=recipe,
+        title=RECIPES[recipe].title(pool, **params),
+        params=params,
+        run_id=pool.run_id,
+        automatic=True,
+        candidates=found,
+        given=dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True)),
+    )
+
+
+def replace_automatic(session: Session, *, dataset: Dataset, plans: Sequence[QueuePlan]) -> list[Queue]:
+    for queue in queries.list_automatic(session, dataset.id):
+        close_queue(session, queue)
+    return [open_queue(session, plan) for plan in plans]
+
+
+def close_queue(session: Session, queue: Queue) -> None:
+    """Take a queue off the list; what was decided in it stays. Closing twice does nothing."""
+    if queue.closed_at is None:
+        queue.closed_at = utc_now()
+    session.flush()
+
+
+def next_item(session: Session, *, queue: Queue, user: User, now: datetime, after: int = -1) -> QueueItem | None:
+    """Lease the first open item after a position that nobody else holds; none when all are done or held.
+
+    Asking again gives the same item until it is decided or released.
+    """
+    items = lease_items(session, queue=queue, user=user, now=now, after=after, count=1)
+    return items[0] if items else None
+
+
+def lease_items(
+    session: Session, *, queue: Queue, user: User, now: datetime, count: int, after: int = -1
+) -> list[QueueItem]:
+    """Lease up to `count` items, for a page of a grid."""
+    leased: list[QueueItem] = []
+    while len(leased) < count:
+        wanted = count - len(leased)
+        free = queries.list_free_items(
+            session, queue.id, user_id=user.id, now=now, after=leased[-1].position if leased else after, limit=wanted
+        )
+        leased += [item for item in free if renew(session, item=item, user=user, now=now)]
+        if len(free) < wanted:
+            break
+    return leased
+
+
+def renew(session: Session, *, item: QueueItem, user: User, now: datetime) -> bool:
+    """Hold an open item for ten minutes more; false if somebody else holds it or it is done."""
+    changed = session.execute(
+        update(QueueItem)
+        .where(QueueItem.id == item.id, QueueItem.done_action.is_(None), queries.is_free(user_id=user.id, now=now))
+        .values(lease_user_id=user.id, lease_until=now + LEASE)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(item, ["lease_user_id", "lease_until", "done_action"])
+    return bool(getattr(changed, "rowcount", 0))
+
+
+def release(session: Session, *, queue: Queue, user: User) -> None:
+    """Give back whatever the user holds in a queue."""
+    session.execute(
+        update(QueueItem)
+        .where(QueueItem.lease_user_id == user.id, QueueItem.queue_id == queue.id)
+        .values(lease_user_id=None, lease_until=None)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def get_open_queue(session: Session, queue_id: int) -> Queue:
+    """For reviewing: raises NotFound if the queue was closed."""
+    queue = queries.get_queue(session, queue_id)
+    if queue.closed_at is not None:
+        raise NotFound("This queue was closed; a newer one has taken its place.")
+    return queue

@@ -1,0 +1,66 @@
+"""Images whose label is probably wrong, judged by models that have not seen them."""
+
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import Invalid
+from workbench.services.recipes.pool import Candidates, Pool, Recipe, read_predictions, top
+
+
+def find(pool: Pool, *, every: bool = False) -> Candidates:
+    """Labelled images with an out-of-sample prediction, by P(wrong).
+
+    Images whose label the model shares, with P(wrong) below one half, are no issues: they are left out unless `every`.
+    """
+    said = read_predictions(pool)
+    labelled = pool.label_ids != 0
+    judged = labelled & said.out_of_sample
+    if labelled.any() and not judged.any():
+        raise Invalid(
+            f"Run {pool.run_id} has seen all of these images, so it cannot judge their labels: train with --folds 4, "
+            "then build the queue from that run."
+        )
+    given_p = _given_probability(pool)
+    p_wrong = np.where(np.isnan(said.p_wrong), 1 - given_p, said.p_wrong)
+    if not every:
+        judged &= (said.suggested_ids != pool.label_ids) | (p_wrong >= 0.5)
+    rows = np.flatnonzero(judged)
+    rows = rows[top(p_wrong[rows], pool.image_ids[rows])]
+    best = said.probs[np.arange(len(said.probs)), said.suggested]
+
+    def reason(item: int) -> str:
+        row = int(rows[item])
+        suggested = pool.name(int(said.suggested_ids[row]))
+        return f"Predicted {suggested} with {best[row]:.2f} by a model that has not seen it; {pool.labelled(row)}."
+
+    return Candidates(
+        image_ids=pool.image_ids[rows],
+        scores=p_wrong[rows].astype(np.float32),
+        p_wrong=p_wrong[rows].astype(np.float32),
+        suggested_ids=said.suggested_ids[rows],
+        reason=reason,
+    )
+
+
+def _given_probability(pool: Pool) -> Any:
+    """The probability of each image's own label, float32 (N,); 0 for a class that the run does not know."""
+    said = read_predictions(pool)
+    is_given = said.class_ids[None, :] == pool.label_ids[:, None]  # (N, K)
+    return (said.probs.astype(np.float32) * is_given).sum(1)
+
+
+def title(_pool: Pool, **_params: Any) -> str:
+    return "Label issues"
+
+
+def read_flag(value: Any) -> bool:
+    return str(value).lower() in ("1", "true", "yes")
+
+
+RECIPE = Recipe(
+    about="Labels that a model which has not seen the image holds for wrong, the surest first.",
+    find=find,
+    title=title,
+    params={"every": read_flag},
+)

@@ -1,0 +1,94 @@
+"""What every recipe is given and what it gives back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.errors import Invalid
+from workbench.services.predictions import Predictions
+
+Parse = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The N images that a recipe chooses from, one row each, ascending by id.
+
+    predictions, against: of the run, and of the run it is compared with, row by row for the same images; their
+    `features` are left out. groups: the open duplicate groups, for recipes that ask for them.
+    """
+
+    image_ids: NDArray[np.int64]  # (N,)
+    label_ids: NDArray[np.int64]  # (N,) 0 for none
+    class_names: Mapping[int, str]
+    run_id: int | None = None
+    predictions: Predictions | None = None
+    against_id: int | None = None
+    against: Predictions | None = None
+    groups: Sequence["PoolGroup"] = ()
+
+    def name(self, class_id: int) -> str:
+        return self.class_names.get(class_id, "nothing")
+
+    def labelled(self, row: int) -> str:
+        """How a reason ends: what the image is labelled."""
+        label_id = int(self.label_ids[row])
+        return f"labelled {self.name(label_id)}" if label_id else "not labelled"
+
+
+@dataclass(frozen=True)
+class PoolGroup:
+    """A duplicate group as a recipe sees it."""
+
+    id: int
+    kind: str
+    image_ids: Sequence[int]
+    score: float
+    p: float
+    conflicting: bool
+    spanning: bool
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """M queue items in their order. reason: the sentence for item m, asked only for those that enter the queue."""
+
+    image_ids: NDArray[np.int64]  # (M,)
+    scores: NDArray[np.float32]  # (M,) higher first
+    reason: Callable[[int], str]
+    p_wrong: NDArray[np.float32] | None = None  # (M,) NaN where unknown
+    suggested_ids: NDArray[np.int64] | None = None  # (M,)
+    group_ids: NDArray[np.int64] | None = None  # (M,)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a queue is made.
+
+    find: the candidates in a pool, given the parsed params. title: of the queue, given the same.
+    params: name -> how its value is read; a param that is not given is left to `find`'s default.
+    """
+
+    about: str
+    find: Callable[..., Candidates]
+    title: Callable[..., str]
+    params: Mapping[str, Parse] = field(default_factory=dict)
+    needs_run: bool = True
+    needs_groups: bool = False
+    keeps_reviewed: bool = False  # also images that a reviewer has decided on
+    default_limit: int | None = None
+
+
+def read_predictions(pool: Pool) -> Predictions:
+    if pool.predictions is None:
+        raise Invalid("This recipe needs a run; train one first.")
+    return pool.predictions
+
+
+def top(scores: NDArray[Any], image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order from the highest score down, ties by image id. scores: (N,), NaN last. Returns rows, int64 (N,)."""
+    order: NDArray[np.int64] = np.lexsort((image_ids, -np.nan_to_num(scores, nan=-np.inf)))
+    return order
