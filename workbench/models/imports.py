@@ -10,7 +10,7 @@ from workbench.models.metadata import Base, utc_now
 
 
 class Import(Base):
-    """One source read into a data set. `found = imported + refused + known` once it is done."""
+    """One source read into a data set. `found = imported + refused + known + dropped` once it is done."""
 
     __tablename__ = "imports"
 
@@ -24,6 +24,7 @@ class Import(Base):
     imported: Mapped[int] = mapped_column(default=0)
     refused: Mapped[int] = mapped_column(default=0)
     known: Mapped[int] = mapped_column(default=0)  # same path and same bytes as before: left alone
+    dropped: Mapped[int] = mapped_column(default=0)  # of a class that the import was told to leave out
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
 
