@@ -1,0 +1,313 @@
+"""Duplicates: the list, one group, its verdict and undo, settling in bulk, the scan."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, select
+from sqlalchemy.orm import Session
+
+from tests.conftest import Browser, make_pets
+from workbench.db import Database
+from workbench.models import Class, DuplicateGroup, Image, Job, Vote, utc_now
+from workbench.queries.duplicates import list_groups_of_image
+from workbench.services import duplicates
+from workbench.services.duplicates import FoundGroup
+from workbench.web.duplicates import find_differing, fit_scale, suggest
+
+BrowserAs = Callable[[str], Browser]
+
+
+@pytest.fixture
+def copies(database: Database) -> list[int]:
+    """Three open groups: cat 0 and 1 equal in train and test, dog 0 equal to owl 0, dog 1 and owl 1 near."""
+    with database.write() as session:
+        dataset = make_pets(session)
+        images = pets_by_path(session)
+        images["cat/1.png"].pixel_sha256 = images["cat/0.png"].pixel_sha256
+        images["owl/0.png"].pixel_sha256 = images["dog/0.png"].pixel_sha256
+        session.flush()
+        duplicates.refresh_exact_groups(session, dataset)
+        near = [images["dog/1.png"].id, images["owl/1.png"].id]
+        duplicates.refresh_near_groups(session, dataset, [FoundGroup(near, score=0.9, p=0.83)])
+        return list(session.scalars(select(DuplicateGroup.id).order_by(DuplicateGroup.rank, DuplicateGroup.id)))
+
+
+def pets_by_path(session: Session) -> dict[str, Image]:
+    return {image.path: image for image in session.scalars(select(Image))}
+
+
+def statuses(database: Database) -> dict[str, str]:
+    with database.read() as session:
+        return {path: image.status for path, image in pets_by_path(session).items()}
+
+
+def group_with(database: Database, path: str) -> int:
+    with database.read() as session:
+        return list_groups_of_image(session, pets_by_path(session)[path].id)[0].group.id
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.lstrip().upper().startswith("SELECT"):
+            statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def test_a_stranger_is_sent_to_the_login_page(app: Flask) -> None:
+    assert app.test_client().get("/d/pets/duplicates").location == "/login?next=/d/pets/duplicates"
+
+
+def test_before_the_first_scan_the_page_offers_one(browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        make_pets(session)
+    page = browser_as("lead").get("/d/pets/duplicates").get_data(as_text=True)
+    assert "Not scanned yet" in page
+    assert "Scan for duplicates" in page
+    assert "A lead can start one." in browser_as("viewer").get("/d/pets/duplicates").get_data(as_text=True)
+
+
+def test_a_scan_that_found_nothing_says_so(browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        dataset = make_pets(session)
+        session.add(Job(kind="scan", title="Scan", dataset_id=dataset.id, status="done", finished_at=utc_now()))
+    assert "no two images that are the same picture" in browser_as("viewer").get("/d/pets/duplicates").get_data(
+        as_text=True
+    )
+
+
+def test_the_list_shows_conflicting_groups_first_and_counts(browser_as: BrowserAs, copies: list[int]) -> None:
+    page = browser_as("reviewer").get("/d/pets/duplicates").get_data(as_text=True)
+    positions = [page.index(f'aria-label="Group {group_id}:') for group_id in copies]
+    assert positions == sorted(positions)
+    assert "3 images could go" in page
+    assert (page.count("labels differ"), page.count("spans splits")) == (2, 1)
+    assert "P(same) 0.83" in page
+    assert "without conflict" not in page  # only a lead settles in bulk
+
+
+def test_the_list_is_filtered_and_paged(
+    browser_as: BrowserAs, copies: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = browser_as("viewer")
+    near = viewer.get("/d/pets/duplicates?kind=near").get_data(as_text=True)
+    assert near.count('class="group"') == 1
+    spanning = viewer.get("/d/pets/duplicates?show=spanning").get_data(as_text=True)
+    assert spanning.count('class="group"') == 1
+    assert "Nothing settled yet" in viewer.get("/d/pets/duplicates?show=settled").get_data(as_text=True)
+
+    monkeypatch.setattr("workbench.web.duplicates.PER_PAGE", 2)
+    first = viewer.get("/d/pets/duplicates").get_data(as_text=True)
+    assert first.count('class="group"') == 2
+    after = first.split("after=")[1].split('"')[0]
+    second = viewer.get(f"/d/pets/duplicates?after={after}").get_data(as_text=True)
+    assert second.count('class="group"') == 1
+    assert f'aria-label="Group {copies[2]}:' in second
+    assert viewer.get("/d/pets/duplicates?after=x-1&show=all&kind=odd").status_code == 200
+
+
+def test_the_list_costs_the_same_for_one_and_three_groups(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    viewer = browser_as("viewer")
+    with counted(database) as three:
+        viewer.get("/d/pets/duplicates")
+    with counted(database) as one:
+        viewer.get("/d/pets/duplicates?show=spanning")
+    assert len(one) == len(three)
+
+
+def test_a_group_shows_its_images_with_what_differs(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    page = browser_as("reviewer").get(f"/d/pets/duplicates/{group_with(database, 'dog/0.png')}").get_data(as_text=True)
+    assert "One picture, two labels: which is right?" in page
+    assert page.count('class="fact differs"') == 2  # the label of both
+    assert "suggested: the label of the image kept" in page
+    assert 'value="not_duplicates"' not in page  # equal pixels are the same picture
+
+    near = browser_as("viewer").get(f"/d/pets/duplicates/{group_with(database, 'dog/1.png')}").get_data(as_text=True)
+    assert "Are these the same picture?" in near
+    assert 'name="verdict"' not in near  # a viewer only looks
+    assert 'id="stage"' in near
+
+
+def test_a_group_of_another_data_set_is_not_found(browser_as: BrowserAs, database: Database, copies: list[int]) -> None:
+    with database.write() as session:
+        make_pets(session, name="others")
+    assert browser_as("viewer").get(f"/d/others/duplicates/{copies[0]}").status_code == 404
+
+
+def test_keeping_one_excludes_the_others_and_goes_on_to_the_next_group(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    reviewer = browser_as("reviewer")
+    group_id = group_with(database, "cat/0.png")
+    with database.read() as session:
+        keep_id = pets_by_path(session)["cat/0.png"].id
+    answer = reviewer.post(f"/d/pets/duplicates/{group_id}", {"verdict": "keep_best", "keep_id": keep_id})
+    assert answer.status_code == 303
+    assert answer.location in [f"/d/pets/duplicates/{other}" for other in copies if other != group_id]
+    assert [path for path, status in statuses(database).items() if status == "excluded"] == ["cat/1.png"]
+    following = reviewer.get(answer.location).get_data(as_text=True)
+    assert "Kept one, excluded the others. z undoes it." in following
+    assert "kept 1 of 2" in following
+
+    undone = reviewer.post(f"/d/pets/duplicates/{group_id}/undo")
+    assert (undone.status_code, undone.location) == (303, f"/d/pets/duplicates/{group_id}")
+    assert set(statuses(database).values()) == {"active"}
+
+
+def test_merging_labels_relabels_the_one_that_stays(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    group_id = group_with(database, "dog/0.png")
+    with database.read() as session:
+        images, owl = pets_by_path(session), session.scalar(select(Class).where(Class.name == "owl"))
+        assert owl is not None
+        keep_id, class_id = images["dog/0.png"].id, owl.id
+    form = {"verdict": "merge_labels", "keep_id": keep_id, "class_id": class_id, "action": "a" * 32}
+    browser = browser_as("reviewer")
+    assert browser.post(f"/d/pets/duplicates/{group_id}", form).status_code == 303
+    assert browser.post(f"/d/pets/duplicates/{group_id}", form).status_code == 303  # sent twice, counts once
+    with database.read() as session:
+        images = pets_by_path(session)
+        assert (images["dog/0.png"].label_id, images["dog/0.png"].status) == (class_id, "active")
+        assert images["owl/0.png"].status == "excluded"
+
+
+@pytest.mark.parametrize(("verdict", "says"), [("keep_all", "Kept all."), ("not_duplicates", "not the same picture")])
+def test_a_near_group_is_kept_whole_or_split(
+    browser_as: BrowserAs, database: Database, copies: list[int], verdict: str, says: str
+) -> None:
+    reviewer = browser_as("reviewer")
+    group_id = group_with(database, "dog/1.png")
+    answer = reviewer.post(f"/d/pets/duplicates/{group_id}", {"verdict": verdict})
+    assert says in reviewer.get(answer.location).get_data(as_text=True)
+    assert set(statuses(database).values()) == {"active"}
+    settled = reviewer.get("/d/pets/duplicates?show=settled").get_data(as_text=True)
+    assert "some-reviewer" in settled
+
+
+def test_the_last_verdict_leads_back_to_the_list(browser_as: BrowserAs, database: Database, copies: list[int]) -> None:
+    reviewer = browser_as("reviewer")
+    for group_id in copies:
+        answer = reviewer.post(f"/d/pets/duplicates/{group_id}", {"verdict": "keep_all"}, htmx=group_id == copies[-1])
+    assert answer.headers["HX-Redirect"] == "/d/pets/duplicates"
+    page = reviewer.get("/d/pets/duplicates").get_data(as_text=True)
+    assert "That was the last open group." in page
+    assert "All settled" in page
+
+
+def test_a_verdict_that_came_too_late_shows_the_first_one(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    reviewer, lead = browser_as("reviewer"), browser_as("lead")
+    reviewer.post(f"/d/pets/duplicates/{copies[0]}", {"verdict": "keep_all"})
+    answer = lead.post(f"/d/pets/duplicates/{copies[0]}", {"verdict": "keep_best"})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 409
+    assert "Somebody settled this group meanwhile" in page
+    assert "All kept" in page
+    assert "some-reviewer" in page
+    assert lead.post(f"/d/pets/duplicates/{copies[1]}/undo").status_code == 409
+
+
+def test_a_senseless_verdict_is_refused_and_keeps_the_choice(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    reviewer = browser_as("reviewer")
+    group_id = group_with(database, "dog/0.png")
+    with database.read() as session:
+        keep_id = pets_by_path(session)["owl/0.png"].id
+    answer = reviewer.post(f"/d/pets/duplicates/{group_id}", {"verdict": "merge_labels", "keep_id": keep_id})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422
+    assert "Choose the class that all of these images show." in page
+    assert f'value="{keep_id}" data-number="2" data-label="owl" checked' in page
+    odd = reviewer.post(f"/d/pets/duplicates/{group_id}", {"verdict": "burn", "keep_id": "x"})
+    assert odd.status_code == 422
+    assert "“burn” is not a verdict" in odd.get_data(as_text=True)
+    assert set(statuses(database).values()) == {"active"}
+
+
+def test_settling_in_bulk_is_previewed_and_undone_by_one_button(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    lead = browser_as("lead")
+    assert "Settle 1 exact groups" in lead.get("/d/pets/duplicates").get_data(as_text=True)
+    preview = lead.get("/d/pets/duplicates/bulk").get_data(as_text=True)
+    assert "Keep 1, exclude 1?" in preview
+    answer = lead.post("/d/pets/duplicates/bulk", {"action": "b" * 32})
+    assert (answer.status_code, answer.location) == (303, "/d/pets/duplicates")
+    assert "1 group settled. One undo takes it back." in lead.get("/d/pets/duplicates").get_data(as_text=True)
+    assert sorted(statuses(database).values()) == ["active"] * 5 + ["excluded"]
+    assert "Nothing to settle in bulk" in lead.get("/d/pets/duplicates/bulk").get_data(as_text=True)
+    lead.post(f"/d/pets/duplicates/{group_with(database, 'cat/0.png')}/undo")
+    assert set(statuses(database).values()) == {"active"}
+
+
+def test_who_may_not_is_refused(browser_as: BrowserAs, copies: list[int]) -> None:
+    viewer, reviewer = browser_as("viewer"), browser_as("reviewer")
+    assert viewer.post(f"/d/pets/duplicates/{copies[0]}", {"verdict": "keep_all"}).status_code == 403
+    assert viewer.post(f"/d/pets/duplicates/{copies[0]}/undo").status_code == 403
+    assert reviewer.get("/d/pets/duplicates/bulk").status_code == 403
+    assert reviewer.post("/d/pets/duplicates/bulk").status_code == 403
+    assert reviewer.post("/d/pets/duplicates/scan").status_code == 403
+
+
+def test_a_scan_is_asked_for_once_and_its_progress_shown(
+    browser_as: BrowserAs, database: Database, copies: list[int]
+) -> None:
+    lead = browser_as("lead")
+    assert lead.post("/d/pets/duplicates/scan").status_code == 303
+    lead.post("/d/pets/duplicates/scan")
+    with database.read() as session:
+        assert [(job.kind, job.status) for job in session.scalars(select(Job))] == [("scan", "queued")]
+    assert "waiting for the worker" in lead.get("/d/pets/duplicates").get_data(as_text=True)
+    fragment = lead.get("/d/pets/duplicates/scan", htmx=True).get_data(as_text=True)
+    assert fragment.lstrip().startswith('<div id="scan_state"')
+    with database.write() as session:
+        for job in session.scalars(select(Job)):
+            job.status = "done"
+    assert lead.get("/d/pets/duplicates/scan", htmx=True).headers["HX-Redirect"] == "/d/pets/duplicates"
+
+
+def test_images_of_a_group_are_shown_at_one_whole_scale() -> None:
+    small, wide, huge = Image(width=48, height=48), Image(width=96, height=48), Image(width=1000, height=528)
+    assert fit_scale([small]) == 5
+    assert fit_scale([small, wide]) == 2
+    assert fit_scale([small, huge]) == 0.264
+
+
+def test_the_class_suggested_follows_votes_then_labels_then_the_image_kept() -> None:
+    cat, dog = (
+        Class(id=number, name=name, retired=False, merged_into_id=None) for number, name in ((1, "cat"), (2, "dog"))
+    )
+    images = [
+        Image(id=n, label_id=label, label_source="imported", status="active", width=8, height=8, split="train")
+        for n, label in ((1, 1), (2, 2), (3, 2))
+    ]
+    assert suggest(images, {}, [cat, dog])[1:] == (2, "2 of 3 labels")
+    assert suggest(images[:2], {}, [cat, dog])[1:] == (1, "the label of the image kept")
+    votes = {
+        3: [Vote(image_id=3, option="cat", class_id=1, count=7), Vote(image_id=3, option="?", class_id=None, count=9)]
+    }
+    assert suggest(images, votes, [cat, dog])[1:] == (1, "7 of 7 votes")
+    assert suggest(images[:1], {}, [dog])[1] is None  # its own class is not open
+
+
+def test_facts_that_differ_are_found() -> None:
+    one = Image(id=1, label_id=1, split="train", path="a/1.png", width=8, height=8, size_bytes=9, status="active")
+    two = Image(id=2, label_id=2, split="train", path="b/2.png", width=8, height=9, size_bytes=9, status="active")
+    assert find_differing([one, two], {}) == {"label", "folder", "size"}
+    assert find_differing([one], {}) == set()
