@@ -2,11 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from sqlalchemy.orm import Session
+
+from workbench.config import Home
+from workbench.errors import Invalid, NotFound
+from workbench.models import Dataset, Run
+from workbench.models.states import merge_roots
+from workbench.queries import datasets as dataset_queries
+from workbench.services.predictions import Predictions, load_predictions
+from workbench.services.runs import in_split, is_trainable
+from workbench.services.versions import states_at
 
 Z95 = float(ndtri(0.975))
 BINS = 15
@@ -148,3 +159,76 @@ def list_most_confused(confusion: NDArray[np.int64], class_names: Sequence[str])
         }
         for n, true, predicted in cells[:MOST_CONFUSED]
     ]
+
+
+# --- judging by the newest labels -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a run said about images that it had not seen, beside the newest labels. Columns are `class_ids`."""
+
+    split: str
+    image_ids: NDArray[np.int64]  # (N,), ascending
+    probs: NDArray[np.float64]  # (N, K)
+    labels: NDArray[np.int64]  # (N,) columns
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+    def take(self, kept: NDArray[np.bool_]) -> "Judged":
+        return Judged(
+            self.split, self.image_ids[kept], self.probs[kept], self.labels[kept], self.class_ids, self.class_names
+        )
+
+
+def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -> Judged:
+    """Join the run's out-of-sample predictions of a split (none: the one it was measured on) with the newest labels.
+
+    Classes merged since count as one; a class that came since has probability 0. Labels of closed classes are left out.
+    """
+    if run.status != "done":
+        raise Invalid(f"Run {run.id} is {run.status}; only a run that is done can be evaluated.")
+    dataset = session.get_one(Dataset, run.dataset_id)
+    split = split or run.config["evaluation"]["split"]
+    said = load_predictions(home, run.id)
+    classes = dataset_queries.list_classes(session, dataset.id)
+    open_ids = [cls.id for cls in classes if cls.is_open]
+    rows = [row for row in states_at(session, dataset) if is_trainable(row, set(open_ids)) and in_split(row, split)]
+    places = np.array([_or_minus_one(said.find(row.image_id)) for row in rows], np.int64)
+    kept = [index for index, place in enumerate(places.tolist()) if place >= 0 and said.out_of_sample[place]]
+    carried = {rows[index].class_id for index in kept}
+    columns = [class_id for class_id in open_ids if class_id in carried or class_id in set(said.class_ids.tolist())]
+    names = {cls.id: cls.name for cls in classes}
+    return Judged(
+        split=split,
+        image_ids=np.array([rows[index].image_id for index in kept], np.int64),
+        probs=_to_columns(said, places[kept], columns, merge_roots(classes)),
+        labels=np.array([columns.index(rows[index].class_id or 0) for index in kept], np.int64),
+        class_ids=tuple(columns),
+        class_names=tuple(names[class_id] for class_id in columns),
+    )
+
+
+def _or_minus_one(place: int | None) -> int:
+    return -1 if place is None else place
+
+
+def _to_columns(
+    said: Predictions, places: NDArray[np.int64], columns: Sequence[int], roots: dict[int, int]
+) -> NDArray[np.float64]:
+    """Probabilities over `columns`; what was said of a class that was retired since is shared out in proportion."""
+    probs = np.zeros((len(places), len(columns)))
+    for index, class_id in enumerate(said.class_ids.tolist()):
+        root = roots.get(class_id, class_id)
+        if root in columns:
+            probs[:, columns.index(root)] += said.probs[places, index]
+    return np.where(probs.sum(1, keepdims=True) > 0, probs, 1.0)
+
+
+def evaluate_run(session: Session, home: Home, run: Run, *, split: str | None = None) -> dict[str, Any]:
+    """The run measured on the newest labels of a split, as `evaluations.evaluate` says it, with run and split."""
+    judged = judge(session, home, run, split=split)
+    if len(judged.image_ids) == 0:
+        raise NotFound(f"Run {run.id} has no unseen labelled images in the split “{judged.split}”.")
+    measured = evaluate(judged.probs, judged.labels, class_names=judged.class_names)
+    return {"run": run.id, "split": judged.split, **measured}

@@ -1,0 +1,85 @@
+"""Reading runs, and the few bulk writes that promoting one needs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from workbench.errors import NotFound
+from workbench.models import Dataset, DuplicateGroup, DuplicateMember, Image, Run, utc_now
+
+
+def get_run(session: Session, run_id: int) -> Run:
+    """By id; raises NotFound with the newest ones that exist."""
+    found = session.get(Run, run_id)
+    if found is None:
+        newest = session.scalars(select(Run.id).order_by(Run.id.desc()).limit(10)).all()
+        names = ", ".join(str(each) for each in sorted(newest)) or "none yet"
+        raise NotFound(f"There is no run {run_id} (there is: {names}).")
+    return found
+
+
+def get_promoted(session: Session, dataset: Dataset) -> Run | None:
+    """The run whose predictions the pages show."""
+    return session.get(Run, dataset.promoted_run_id) if dataset.promoted_run_id else None
+
+
+def list_runs(session: Session, *, dataset_id: int, limit: int = 200) -> list[Run]:
+    """Newest first."""
+    return list(session.scalars(select(Run).where(Run.dataset_id == dataset_id).order_by(Run.id.desc()).limit(limit)))
+
+
+def list_done_runs(session: Session, *, dataset_id: int, limit: int = 200) -> list[Run]:
+    """Those that finished, newest first."""
+    query = select(Run).where(Run.dataset_id == dataset_id, Run.status == "done")
+    return list(session.scalars(query.order_by(Run.id.desc()).limit(limit)))
+
+
+def list_running(session: Session, *, dataset_id: int, decision_id: int, arch: str, preset: str) -> list[Run]:
+    """Runs on one version that were started and never came to an end, newest first."""
+    query = select(Run).where(
+        Run.dataset_id == dataset_id,
+        Run.status == "running",
+        Run.decision_id == decision_id,
+        Run.arch == arch,
+        Run.preset == preset,
+    )
+    return list(session.scalars(query.order_by(Run.id.desc())))
+
+
+def list_shapes(session: Session, *, dataset_id: int) -> dict[int, tuple[int, int, str]]:
+    """Image id -> (width, height, mode)."""
+    query = select(Image.id, Image.width, Image.height, Image.mode).where(Image.dataset_id == dataset_id)
+    return {row.id: (row.width, row.height, row.mode) for row in session.execute(query)}
+
+
+def list_near_groups(session: Session, *, dataset_id: int) -> dict[int, int]:
+    """Image id -> the near-duplicate group that holds it, groups that a reviewer parted left out."""
+    query = (
+        select(DuplicateMember.image_id, DuplicateMember.group_id)
+        .join(DuplicateGroup, DuplicateGroup.id == DuplicateMember.group_id)
+        .where(
+            DuplicateGroup.dataset_id == dataset_id,
+            DuplicateGroup.kind == "near",
+            func.coalesce(DuplicateGroup.verdict, "") != "not_duplicates",
+        )
+        .order_by(DuplicateMember.group_id)
+    )
+    return {row.image_id: row.group_id for row in session.execute(query)}
+
+
+def list_image_ids(session: Session, *, dataset_id: int) -> list[int]:
+    return list(session.scalars(select(Image.id).where(Image.dataset_id == dataset_id).order_by(Image.id)))
+
+
+def update_predicted(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set predicted_id, confidence and p_wrong of the images named by `id`."""
+    if rows:
+        session.execute(update(Image), [dict(row) for row in rows])
+
+
+def mark_promoted(session: Session, *, dataset: Dataset, run: Run) -> None:
+    dataset.promoted_run_id = run.id
+    run.promoted_at = utc_now()
+    session.flush()

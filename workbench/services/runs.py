@@ -1,0 +1,253 @@
+"""Runs: asking for a training, what becomes of it, promoting one; workbench/worker/trainings.py trains."""
+
+import fcntl
+import hashlib
+import math
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from workbench.config import Home
+from workbench.errors import Conflict, Invalid
+from workbench.models import Dataset, Run, User, utc_now
+from workbench.queries import datasets as dataset_queries
+from workbench.queries import decisions as log
+from workbench.queries import runs as queries
+from workbench.services.architectures import ARCHITECTURES
+from workbench.services.predictions import load_predictions
+from workbench.services.versions import VersionRow, hash_rows, states_at
+
+PRESETS = ("quick", "standard", "thorough")
+HELD_OUT = "held out by the run"  # the name of the split that a run makes where the data set has none to test on
+HELD_OUT_SHARE = 0.15
+_CHUNK = 1000
+
+
+# --- asking for one ---------------------------------------------------------------------------------------------
+
+
+def create_run(
+    session: Session,
+    *,
+    dataset: Dataset,
+    user: User,
+    arch: str = "compact",
+    preset: str = "quick",
+    overrides: dict[str, Any] | None = None,
+    folds: int = 0,
+    seed: int = 0,
+    from_run: Run | None = None,
+    promote: bool = False,
+) -> Run:
+    """A row for a training on the present version, status queued. overrides: settings of the training, JSON-able.
+
+    Costs a look at every image, to name the version by its content.
+    """
+    _check_request(dataset, arch=arch, preset=preset, folds=folds, seed=seed, from_run=from_run)
+    rows = states_at(session, dataset)
+    run = Run(
+        dataset_id=dataset.id,
+        arch=arch,
+        preset=preset,
+        config={
+            **make_request(overrides=overrides, folds=folds, seed=seed, promote=promote),
+            "classes": _choose_classes(session, dataset, rows),
+            "evaluation": {"split": choose_split(rows)},
+        },
+        decision_id=log.get_last_id(session, dataset_id=dataset.id),
+        content_hash=hash_rows(rows),
+        from_run_id=from_run.id if from_run else None,
+        created_by_id=user.id,
+    )
+    session.add(run)
+    session.flush()
+    return run
+
+
+def make_request(*, overrides: dict[str, Any] | None, folds: int, seed: int, promote: bool) -> dict[str, Any]:
+    """The part of a run's config that says what was asked for."""
+    return {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote}
+
+
+def _check_request(dataset: Dataset, *, arch: str, preset: str, folds: int, seed: int, from_run: Run | None) -> None:
+    if arch not in ARCHITECTURES:
+        raise Invalid(f"There is no architecture “{arch}”; there are: {', '.join(ARCHITECTURES)}.", arch="Not known.")
+    if preset not in PRESETS:
+        raise Invalid(f"There is no preset “{preset}”; use {', '.join(PRESETS)}.", preset="Not known.")
+    if folds not in (0, *range(2, 21)):
+        raise Invalid("Folds are 0 (none) or 2 to 20.", folds="0, or 2 to 20.")
+    if seed < 0:
+        raise Invalid("The seed is a whole number from 0 on.", seed="0 or more.")
+    if from_run is not None and from_run.dataset_id != dataset.id:
+        raise Invalid(f"Run {from_run.id} belongs to another data set.", from_run="Of another data set.")
+    if from_run is not None and from_run.status != "done":
+        raise Invalid(f"Run {from_run.id} is {from_run.status}; start from one that is done.", from_run="Not done.")
+
+
+def _choose_classes(session: Session, dataset: Dataset, rows: Sequence[VersionRow]) -> list[dict[str, Any]]:
+    """The open classes that active images carry, in their order: the columns of what the run will predict."""
+    if not rows:
+        raise Invalid(f"{dataset.name} has no images yet; import some first.")
+    carried = {row.class_id for row in rows if row.status == "active"}
+    classes = [cls for cls in dataset_queries.list_open_classes(session, dataset.id) if cls.id in carried]
+    if len(classes) < 2:
+        names = " and ".join(cls.name for cls in classes) or "none"
+        raise Invalid(f"Training needs images of two classes at least; {dataset.name} has images of {names} only.")
+    ids = {cls.id for cls in classes}
+    trained = {row.class_id for row in rows if is_trainable(row, ids) and in_training(row, rows_have_train(rows))}
+    if len(trained) < 2:
+        raise Invalid(f"The train split of {dataset.name} holds images of fewer than two classes; build splits first.")
+    return [{"id": cls.id, "name": cls.name} for cls in classes]
+
+
+# --- which images -----------------------------------------------------------------------------------------------
+
+
+def is_trainable(row: VersionRow, class_ids: Container[int | None]) -> bool:
+    """Whether the image may teach or test: active, with one of the run's classes."""
+    return row.status == "active" and row.class_id in class_ids
+
+
+def rows_have_train(rows: Iterable[VersionRow]) -> bool:
+    return any(row.split == "train" for row in rows)
+
+
+def in_training(row: VersionRow, has_train: bool) -> bool:
+    """Whether the image's split is the one that teaches: train, or none in a data set without splits."""
+    return row.split == ("train" if has_train else None)
+
+
+def choose_split(rows: Iterable[VersionRow]) -> str:
+    """What runs are measured on: test if there is one, else validation, else what the run holds out itself."""
+    splits = {row.split for row in rows if row.status == "active" and row.class_id is not None}
+    return next((split for split in ("test", "validation") if split in splits), HELD_OUT)
+
+
+def in_split(row: VersionRow, split: str) -> bool:
+    return is_held_out(row.pixel_sha256) if split == HELD_OUT else row.split == split
+
+
+def is_held_out(pixel_sha256: str) -> bool:
+    """Whether runs without a test split keep the picture for measuring: about 15 %, by pixels, equal in every run."""
+    return _lot(pixel_sha256) < HELD_OUT_SHARE
+
+
+def _lot(pixel_sha256: str) -> float:
+    return int(hashlib.sha256(pixel_sha256.encode()).hexdigest()[:13], 16) / 16**13
+
+
+# --- what becomes of it -----------------------------------------------------------------------------------------
+
+
+def start_run(run: Run, **facts: Any) -> None:
+    """The training begins, or goes on. facts are added to its config: the settings as resolved, the counts."""
+    run.status = "running"
+    run.error = ""
+    run.finished_at = None
+    run.config = {**run.config, **facts}
+
+
+def report_epoch(run: Run, *, epochs_done: int, images_per_second: float) -> None:
+    run.epochs_done = epochs_done
+    run.images_per_second = images_per_second
+
+
+def finish_run(run: Run, *, metrics: dict[str, Any], seconds: float, images_per_second: float) -> None:
+    run.status = "done"
+    run.metrics = metrics
+    run.seconds = seconds
+    run.images_per_second = images_per_second
+    run.finished_at = utc_now()
+
+
+def fail_run(run: Run, *, error: str) -> None:
+    run.status = "failed"
+    run.error = error
+    run.finished_at = utc_now()
+
+
+def cancel_run(run: Run) -> None:
+    run.status = "cancelled"
+    run.finished_at = utc_now()
+
+
+@contextmanager
+def claim(home: Home, run_id: int) -> Iterator[None]:
+    """Hold the run's lock file, so that no second process trains it; the system lets go when the process dies."""
+    path = home.run_folder(run_id) / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"Run {run_id} is being trained right now; wait for it or cancel it.") from None
+        yield
+
+
+def is_alive(home: Home, run_id: int) -> bool:
+    """Whether a process is training the run at this moment."""
+    try:
+        with claim(home, run_id):
+            return False
+    except Conflict:
+        return True
+
+
+def is_resumable(home: Home, run: Run) -> bool:
+    """Whether the run was left running by a process that died."""
+    return run.status == "running" and not is_alive(home, run.id)
+
+
+def find_unfinished(session: Session, home: Home, *, like: Run) -> Run | None:
+    """A run that was asked for in the same way on the same version and was left running; Conflict if one is alive."""
+    found = queries.list_running(
+        session, dataset_id=like.dataset_id, decision_id=like.decision_id, arch=like.arch, preset=like.preset
+    )
+    for run in found:
+        if run.content_hash == like.content_hash and run.from_run_id == like.from_run_id and _asks_alike(run, like):
+            if is_alive(home, run.id):
+                raise Conflict(f"Run {run.id} is training just this right now; wait for it or cancel it.")
+            return run
+    return None
+
+
+def _asks_alike(run: Run, other: Run) -> bool:
+    keys = ("overrides", "folds", "seed", "classes")
+    return all(run.config.get(key) == other.config.get(key) for key in keys)
+
+
+# --- promoting --------------------------------------------------------------------------------------------------
+
+
+def promote(session: Session, home: Home, run: Run) -> None:
+    """Show this run's predictions on the pages and build its queues. Writes a row per image: seconds for 100,000."""
+    from workbench.services import queues
+
+    dataset = session.get_one(Dataset, run.dataset_id)
+    for chunk in list_predicted(session, home, run):
+        queries.update_predicted(session, chunk)
+    queries.mark_promoted(session, dataset=dataset, run=run)
+    queues.rebuild_automatic(session, home, dataset=dataset, run=run)
+
+
+def list_predicted(session: Session, home: Home, run: Run) -> list[list[dict[str, Any]]]:
+    """The columns that the images get from a run, in chunks; images that it never saw lose those of an earlier run."""
+    if run.status != "done":
+        raise Invalid(f"Run {run.id} is {run.status}; only a run that is done can be promoted.")
+    said = load_predictions(home, run.id)
+    found = {
+        image_id: {"id": image_id, "predicted_id": class_id, "confidence": confidence, "p_wrong": p_wrong}
+        for image_id, class_id, confidence, p_wrong in zip(
+            said.image_ids.tolist(),
+            said.predicted_ids.tolist(),
+            said.confidence.tolist(),
+            [None if math.isnan(value) else value for value in said.p_wrong.tolist()],
+            strict=True,
+        )
+    }
+    nothing: dict[str, Any] = {"predicted_id": None, "confidence": None, "p_wrong": None}
+    image_ids = queries.list_image_ids(session, dataset_id=run.dataset_id)
+    rows = [found.get(image_id) or {"id": image_id, **nothing} for image_id in image_ids]
+    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
