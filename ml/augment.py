@@ -24,11 +24,11 @@ class Augmentation:
     """How strongly to vary images. Zero switches a variation off; every draw is uniform within its range."""
 
     flip: float = 0.5  # probability of a left-right mirror image
-    shift: float = 0.08  # at most this fraction of the side, each direction
-    rotation: float = 10.0  # at most this many degrees, both ways
-    zoom: float = 0.1  # side times or divided by at most 1 + zoom
-    brightness: float = 0.1  # at most this fraction of 255 added or taken
-    contrast: float = 0.2  # distance to the image's mean times 1 - contrast to 1 + contrast
+    shift: float = 0.05  # at most this fraction of the side, each direction
+    rotation: float = 5.0  # at most this many degrees, both ways
+    zoom: float = 0.05  # side times or divided by at most 1 + zoom
+    brightness: float = 0.0  # at most this fraction of 255 added or taken
+    contrast: float = 0.0  # distance to the image's mean times 1 - contrast to 1 + contrast
     erasing: float = 0.0  # probability that a square of the image is set to the image's mean
     erasing_size: float = 0.35  # side of that square, at most this fraction of the image's side
 

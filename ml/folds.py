@@ -60,7 +60,7 @@ def _deal(contents: list[Counter[int]], order: list[int], totals: Counter[int], 
     fold_of_group = np.empty(len(contents), np.int64)
     for group in order:
         classes = contents[group].items()
-        costs = [sum(n * filled[label][fold] / totals[label] for label, n in classes) for fold in range(folds)]
+        costs = [sum(n * filled[label][fold] / totals[label] ** 2 for label, n in classes) for fold in range(folds)]
         fold = min(range(folds), key=lambda candidate: (costs[candidate], sizes[candidate]))
         for label, n in classes:
             filled[label][fold] += n

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
+
+Rows = NDArray[np.float64]
 
 
 def compress(features: NDArray[np.floating[Any]], *, dimensions: int = 64) -> NDArray[np.float16]:
@@ -27,16 +28,27 @@ def compress(features: NDArray[np.floating[Any]], *, dimensions: int = 64) -> ND
     return _scale_rows(_project(features, kept)).astype(np.float16)
 
 
-def _project(features: NDArray[np.floating[Any]], kept: int) -> NDArray[np.float64]:
-    count, width = features.shape
-    if count == 1:
-        return np.zeros((1, kept))
-    solver = "covariance_eigh" if count > width else "full"
-    projected: NDArray[np.float64] = PCA(kept, svd_solver=solver).fit_transform(features.astype(np.float64))
-    return projected  # (N, kept)
+def _project(features: NDArray[np.floating[Any]], kept: int) -> Rows:
+    """Centred rows on their `kept` main directions: (N, D) -> (N, kept)."""
+    rows = features.astype(np.float64)
+    rows -= rows.mean(0)
+    if len(rows) > rows.shape[1]:
+        directions: Rows = np.linalg.eigh(rows.T @ rows)[1][:, ::-1].T  # (D, D), eigh gives the smallest first
+    else:
+        directions = np.linalg.svd(rows, full_matrices=False)[2]  # (N, D)
+    projected: Rows = rows @ _fix_signs(directions[:kept]).T
+    return projected
 
 
-def _scale_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fix_signs(directions: Rows) -> Rows:
+    """Turn each direction so that its largest entry is positive: linear algebra leaves the sign open."""
+    largest = np.abs(directions).argmax(1)
+    signs = np.sign(directions[np.arange(len(directions)), largest])
+    fixed: Rows = directions * signs[:, None]
+    return fixed
+
+
+def _scale_rows(rows: Rows) -> Rows:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # (N, 1)
     tiny = lengths <= 1e-9 * max(float(lengths.max()), 1e-300)
     return np.where(tiny, 0, rows / np.where(tiny, 1, lengths))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ml.models.classifier import Backbone
 
-WIDTHS = (32, 64, 128, 256)  # channels of the stem and of the three stages
-REFERENCE_SIZE_PX = 48  # larger images get more steps of stride 2, so that the last grid stays about 6x6
+WIDTHS = (24, 48, 96, 192, 288)  # channels of the stem and of the four stages
+REFERENCE_SIZE_PX = 48  # larger images get more steps of stride 2, so that the last grid stays about 3x3
 
 
 class Residual(nn.Module):
@@ -28,23 +28,25 @@ class Residual(nn.Module):
 
 
 def make_compact(channels: int, image_size: int) -> Backbone:
-    """Return the network without its head: float (B, channels, S, S) to (B, 256) features, for any S >= 1."""
-    stem, first, second, third = WIDTHS
+    """Return the network without its head: float (B, channels, S, S) to (B, 288) features, for any S >= 1."""
+    stem, first, second, third, last = WIDTHS
     halvings = max(0, round(math.log2(image_size / REFERENCE_SIZE_PX)))
     net = nn.Sequential(
-        _convolve(channels, stem, size=5, stride=2),  # (B, 32, S/2, S/2)
+        _convolve(channels, stem, size=5, stride=2),  # (B, 24, S/2, S/2)
         *(_convolve(stem, stem, stride=2) for _ in range(halvings)),
         _convolve(stem, first),
-        nn.MaxPool2d(2, ceil_mode=True),  # (B, 64, S/4, S/4)
+        nn.MaxPool2d(2, ceil_mode=True),  # (B, 48, S/4, S/4)
         _convolve(first, second),
         Residual(_convolve(second, second)),
-        nn.MaxPool2d(2, ceil_mode=True),  # (B, 128, S/8, S/8)
+        nn.MaxPool2d(2, ceil_mode=True),  # (B, 96, S/8, S/8)
         _convolve(second, third),
         Residual(_convolve(third, third)),
+        nn.MaxPool2d(2, ceil_mode=True),  # (B, 192, S/16, S/16)
+        _convolve(third, last),
         nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),  # (B, 256)
+        nn.Flatten(),  # (B, 288)
     )
-    return Backbone(net, third)
+    return Backbone(net, last)
 
 
 def _convolve(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
