@@ -1,0 +1,129 @@
+"""The filter form of the images grid: its fields read into an ImageFilter, and each active filter in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from workbench.models import SPLITS, STATUSES, Class
+from workbench.queries.image_lists import NONE, SORTS, ImageFilter
+
+FIELDS = (
+    "class", "split", "status", "source", "agreement", "predicted",
+    "confidence_from", "confidence_to", "p_from", "p_to", "text", "attribute",
+)  # fmt: skip
+SOURCES = {"imported": "as imported", "decision": "decided here", "consensus": "consensus"}
+AGREEMENTS = {"agree": "prediction agrees", "disagree": "prediction disagrees"}
+
+
+@dataclass(frozen=True)
+class FilterForm:
+    """What was typed, what it means, and what is wrong with it."""
+
+    typed: dict[str, str]
+    found: ImageFilter
+    problems: dict[str, str]
+    sort: str
+
+
+@dataclass(frozen=True)
+class ActiveFilter:
+    words: str
+    without: dict[str, str]  # the fields of the form without this filter
+
+
+def parse_filter(args: MultiDict[str, str], classes: Sequence[Class]) -> FilterForm:
+    """A field that makes no sense is left out of the filter and named in `problems`."""
+    typed = {field: args.get(field, "").strip() for field in FIELDS}
+    problems: dict[str, str] = {}
+    class_ids = {str(cls.id): cls.id for cls in classes}
+    number = {field: _parse_share(typed, field, problems) for field in FIELDS if field.endswith(("_from", "_to"))}
+    found = ImageFilter(
+        class_id=_choose(typed, "class", class_ids | {"none": NONE}, problems),
+        split=_choose(typed, "split", {name: name for name in (*SPLITS, "none")}, problems),
+        status=_choose(typed, "status", {name: name for name in STATUSES}, problems),
+        source=_choose(typed, "source", {name: name for name in SOURCES}, problems),
+        agreement=_choose(typed, "agreement", {name: name for name in AGREEMENTS}, problems),
+        predicted_id=_choose(typed, "predicted", class_ids, problems),
+        confidence_from=number["confidence_from"],
+        confidence_to=number["confidence_to"],
+        p_wrong_from=number["p_from"],
+        p_wrong_to=number["p_to"],
+        text=typed["text"] or None,
+        attribute=_parse_attribute(typed, problems),
+    )
+    sort = args.get("sort", "id")
+    return FilterForm(typed, found, problems, sort if sort in SORTS else "id")
+
+
+def _choose(typed: Mapping[str, str], field: str, choices: Mapping[str, Any], problems: dict[str, str]) -> Any:
+    if not typed[field]:
+        return None
+    if typed[field] not in choices:
+        problems[field] = "Not one of the choices."
+        return None
+    return choices[typed[field]]
+
+
+def _parse_share(typed: Mapping[str, str], field: str, problems: dict[str, str]) -> float | None:
+    words = typed[field].replace(",", ".")
+    if not words:
+        return None
+    try:
+        share = float(words)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        problems[field] = "A number from 0 to 1."
+        return None
+    return share
+
+
+def _parse_attribute(typed: Mapping[str, str], problems: dict[str, str]) -> tuple[str, str] | None:
+    name, equals, value = typed["attribute"].partition("=")
+    if not typed["attribute"]:
+        return None
+    if not equals or not name.strip():
+        problems["attribute"] = "Like race=asian."
+        return None
+    return name.strip(), value.strip()
+
+
+def fields_of(form: FilterForm) -> dict[str, str]:
+    """The fields that a link must carry to show the same list."""
+    kept = {field: words for field, words in form.typed.items() if words and field not in form.problems}
+    return kept | ({"sort": form.sort} if form.sort != "id" else {})
+
+
+def list_active(form: FilterForm, classes: Sequence[Class]) -> list[ActiveFilter]:
+    """The filters in force, in words, each with the form as it is without it."""
+    kept = fields_of(form)
+    names = {str(cls.id): cls.name for cls in classes} | {"none": "no label"}
+    return [
+        ActiveFilter(_describe(field, kept[field], names), {key: words for key, words in kept.items() if key != field})
+        for field in FIELDS
+        if field in kept
+    ]
+
+
+def _describe(field: str, words: str, names: Mapping[str, str]) -> str:
+    match field:
+        case "class":
+            return f"labelled {names[words]}"
+        case "predicted":
+            return f"predicted {names[words]}"
+        case "split":
+            return "in no split" if words == "none" else f"in {words}"
+        case "source":
+            return SOURCES[words]
+        case "agreement":
+            return AGREEMENTS[words]
+        case "text":
+            return f"path has “{words}”"
+        case "confidence_from" | "confidence_to":
+            return f"confidence {'≥' if field.endswith('from') else '≤'} {words}"
+        case "p_from" | "p_to":
+            return f"P(wrong) {'≥' if field.endswith('from') else '≤'} {words}"
+        case _:  # status, attribute
+            return words.replace("=", " = ")
