@@ -24,12 +24,12 @@ KINDS = {
 def enqueue(
     session: Session, *, kind: str, user: User, dataset: Dataset | None = None, title: str = "", **params: Any
 ) -> Job:
-    """Ask for background work. params are JSON-able arguments of its handler."""
+    """Ask for background work. params are JSON-able arguments of its handler, which gets the data set by name too."""
     job = Job(
         kind=kind,
         title=title or KINDS[kind],
         dataset_id=dataset.id if dataset else None,
-        params=params,
+        params={"dataset": dataset.name, **params} if dataset else params,
         created_by_id=user.id,
     )
     session.add(job)
