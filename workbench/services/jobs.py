@@ -22,14 +22,18 @@ KINDS = {
 
 
 def enqueue(
-    session: Session, *, kind: str, user: User, dataset: Dataset | None = None, title: str = "", **params: Any
+    session: Session, *, kind: str, user: User, dataset: Dataset | str | None = None, title: str = "", **params: Any
 ) -> Job:
-    """Ask for background work. params are JSON-able arguments of its handler, which gets the data set by name too."""
+    """Ask for background work. params are JSON-able arguments of its handler, which gets the data set by name too.
+
+    dataset: only its name where the job itself may make it; a job that fails must not go with an empty data set.
+    """
+    row, name = (dataset, dataset.name) if isinstance(dataset, Dataset) else (None, dataset)
     job = Job(
         kind=kind,
         title=title or KINDS[kind],
-        dataset_id=dataset.id if dataset else None,
-        params={"dataset": dataset.name, **params} if dataset else params,
+        dataset_id=row.id if row else None,
+        params={"dataset": name, **params} if name else params,
         created_by_id=user.id,
     )
     session.add(job)
