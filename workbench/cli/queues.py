@@ -25,9 +25,7 @@ def queue() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many images.")
 @click.option("--cell", metavar="TRUE:PREDICTED", help="For the recipe confusion: two class names.")
 @click.option("--title", help="Shown to reviewers.")
-@click.option(
-    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="A parameter of the recipe, or split=SPLIT."
-)
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="A parameter of the recipe, or split=NAME.")
 def build(
     bench: Workbench,
     recipe: str,

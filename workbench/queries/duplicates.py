@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from workbench.errors import Invalid, NotFound
-from workbench.models import NOTHING_LEFT, Decision, DuplicateGroup, DuplicateMember, DuplicatePair, Image, ImageHash
+from workbench.models import NOTHING_LEFT, Decision, DuplicateGroup, DuplicateMember, Image, ImageHash
 from workbench.queries import decisions as log
 
 STATES = ("open", "settled", "all")
@@ -244,11 +244,15 @@ def list_flags(session: Session, group_ids: Sequence[int]) -> dict[int, Flags]:
 
 
 def list_members(session: Session, dataset_id: int, *, kind: str) -> dict[int, list[int]]:
-    """Group id -> the ids of its images, ascending."""
+    """Group id -> the ids of its images, ascending. Groups that a reviewer rejected are left out."""
     query = (
         select(DuplicateMember.group_id, DuplicateMember.image_id)
         .join(DuplicateGroup, DuplicateGroup.id == DuplicateMember.group_id)
-        .where(DuplicateGroup.dataset_id == dataset_id, DuplicateGroup.kind == kind)
+        .where(
+            DuplicateGroup.dataset_id == dataset_id,
+            DuplicateGroup.kind == kind,
+            DuplicateGroup.verdict.is_distinct_from("not_duplicates"),
+        )
         .order_by(DuplicateMember.group_id, DuplicateMember.image_id)
     )
     found: dict[int, list[int]] = defaultdict(list)
@@ -285,11 +289,6 @@ def list_pictures(session: Session, dataset_id: int) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def list_copies(session: Session, dataset_id: int) -> dict[int, list[int]]:
-    """The first image of each picture that comes more than once -> the ids of all its copies."""
-    return {ids[0]: ids for ids in list_exact_copies(session, dataset_id)}
-
-
 def get_hashes(session: Session, pixel_hashes: Sequence[str], *, algorithm: str) -> dict[str, bytes]:
     found = {}
     for chunk in _chunks(pixel_hashes):
@@ -306,11 +305,6 @@ def list_images(session: Session, image_ids: Sequence[int]) -> list[Image]:
     for chunk in _chunks(image_ids):
         found.update({image.id: image for image in session.scalars(select(Image).where(Image.id.in_(chunk)))})
     return [found[image_id] for image_id in image_ids]
-
-
-def list_pairs(session: Session, dataset_id: int) -> list[DuplicatePair]:
-    query = select(DuplicatePair).where(DuplicatePair.dataset_id == dataset_id)
-    return list(session.scalars(query.order_by(DuplicatePair.a_id, DuplicatePair.b_id)))
 
 
 def _chunks(ids: Sequence[int] | Sequence[str]) -> Iterator[Sequence[int] | Sequence[str]]:

@@ -76,7 +76,7 @@ def refresh_near_groups(session: Session, dataset: Dataset, found: Sequence[Foun
 def _store_groups(session: Session, dataset: Dataset, found: Sequence[FoundGroup], *, kind: str) -> None:
     by_key = {group_key(group.image_ids): group for group in found}
     stored = queries.list_stored(session, dataset.id, kind=kind)
-    gone = [group for key, group in stored.items() if key not in by_key]
+    gone = [group for key, group in stored.items() if key not in by_key and group.verdict != "not_duplicates"]
     _delete_groups(session, gone)
     for key, group in stored.items():
         if key in by_key:

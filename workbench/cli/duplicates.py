@@ -1,0 +1,105 @@
+"""`workbench scan`, `workbench duplicates`."""
+
+from typing import Any
+
+import click
+
+from workbench.cli.frame import ProgressBar, Workbench, command
+from workbench.errors import Invalid
+from workbench.queries import datasets
+from workbench.queries import duplicates as queries
+from workbench.queries.duplicates import GroupCounts, GroupImages
+
+PLANNED = ("quality", "faces")  # named by the contract, not there yet
+
+
+@command("scan")
+@click.argument("what", metavar="[duplicates|all]")
+@click.option("--dataset", required=True, help="Name of the data set.")
+def scan(bench: Workbench, what: str, dataset: str) -> None:
+    """Look at every image: find near duplicates."""
+    from workbench.worker.context import Context
+    from workbench.worker.scans import SCANS
+
+    kinds = _read_kinds(what, list(SCANS))
+    with bench.database.read() as session:
+        datasets.get_dataset(session, dataset)
+    results = {}
+    for kind in kinds:
+        with ProgressBar() as progress:
+            context = Context(bench.database, bench.home, progress=progress)
+            results[kind] = SCANS[kind](context, dataset=dataset)
+    lines = [f"{kind}: {_summarise(results[kind])}" for kind in kinds]
+    bench.answer({"dataset": dataset, "scans": results}, "\n".join(lines))
+
+
+def _read_kinds(what: str, known: list[str]) -> list[str]:
+    if what == "all":
+        return known
+    if what in PLANNED:
+        raise Invalid(f"There is no scan for {what} yet; there is: {', '.join(known)}.")
+    if what not in known:
+        raise click.UsageError(f"“{what}” is not a scan; use {', '.join([*known, 'all'])}.")
+    return [what]
+
+
+def _summarise(result: dict[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in result.items() if key != "dataset")
+
+
+@command("duplicates")
+@click.option("--dataset", required=True, help="Name of the data set.")
+@click.option("--kind", type=click.Choice(["exact", "near", "all"]), default="all", show_default=True)
+@click.option("--min-p", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="P(same picture) at least.")
+@click.option("--open", "only_open", is_flag=True, help="Only groups that wait for a verdict.")
+def duplicates(bench: Workbench, dataset: str, kind: str, min_p: float, only_open: bool) -> None:
+    """The groups of images that are one picture; `all` shows each image in one group only."""
+    chosen = None if kind == "all" else kind
+    state = "open" if only_open else "all"
+    with bench.database.read() as session:
+        found = datasets.get_dataset(session, dataset)
+        groups = queries.list_groups(session, found.id, kind=chosen, state=state, min_p=min_p, limit=None)
+        counts = queries.count_groups(session, found.id, kind=chosen, state=state, min_p=min_p)
+        document = {**_describe_counts(counts), "groups": [_describe_group(group) for group in groups]}
+    bench.answer(document, _print_counts(counts))
+
+
+def _describe_counts(counts: GroupCounts) -> dict[str, int]:
+    return {
+        "images": counts.images,
+        "redundant": counts.redundant,
+        "spanning": counts.spanning,
+        "conflicting": counts.conflicting,
+        "open": counts.open,
+    }
+
+
+def _describe_group(found: GroupImages) -> dict[str, Any]:
+    group = found.group
+    return {
+        "group": group.id,
+        "kind": group.kind,
+        "score": group.score,
+        "p": group.p,
+        "conflicting": group.conflicting,
+        "spanning": group.spanning,
+        "verdict": group.verdict,
+        "images": [
+            {
+                "id": image.id,
+                "path": image.path,
+                "label": image.label.name if image.label else None,
+                "split": image.split,
+                "status": image.status,
+                "pixels": image.pixel_sha256,
+            }
+            for image in found.images
+        ],
+    }
+
+
+def _print_counts(counts: GroupCounts) -> str:
+    return (
+        f"{counts.groups} groups of {counts.images} images, {counts.redundant} of them redundant; "
+        f"{counts.spanning} groups span splits, {counts.conflicting} carry different labels, {counts.open} are open."
+    )
