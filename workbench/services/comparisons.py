@@ -48,11 +48,13 @@ def compare(
 
 def _answers(judged: Judged) -> NDArray[np.int64]:
     """Class ids, because two runs may have different columns."""
-    return np.array(judged.class_ids, np.int64)[judged.probs.argmax(1)]
+    chosen: NDArray[np.int64] = np.array(judged.class_ids, np.int64)[judged.probs.argmax(1)]
+    return chosen
 
 
 def _truth(judged: Judged) -> NDArray[np.int64]:
-    return np.array(judged.class_ids, np.int64)[judged.labels]
+    given: NDArray[np.int64] = np.array(judged.class_ids, np.int64)[judged.labels]
+    return given
 
 
 def compare_answers(

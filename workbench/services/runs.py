@@ -28,7 +28,15 @@ _CHUNK = 1000
 # --- asking for one ---------------------------------------------------------------------------------------------
 
 
-def create_run(
+def create_run(session: Session, *, dataset: Dataset, user: User, **asked: Any) -> Run:
+    """A row for a training on the present version, status queued. asked: as for `draft_run`."""
+    run = draft_run(session, dataset=dataset, user=user, **asked)
+    session.add(run)
+    session.flush()
+    return run
+
+
+def draft_run(
     session: Session,
     *,
     dataset: Dataset,
@@ -41,34 +49,25 @@ def create_run(
     from_run: Run | None = None,
     promote: bool = False,
 ) -> Run:
-    """A row for a training on the present version, status queued. overrides: settings of the training, JSON-able.
+    """The row that `create_run` adds. overrides: settings of the training, JSON-able, checked when it starts.
 
     Costs a look at every image, to name the version by its content.
     """
     _check_request(dataset, arch=arch, preset=preset, folds=folds, seed=seed, from_run=from_run)
     rows = states_at(session, dataset)
-    run = Run(
+    asked = {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote}
+    classes = _choose_classes(session, dataset, rows)
+    return Run(
         dataset_id=dataset.id,
         arch=arch,
         preset=preset,
-        config={
-            **make_request(overrides=overrides, folds=folds, seed=seed, promote=promote),
-            "classes": _choose_classes(session, dataset, rows),
-            "evaluation": {"split": choose_split(rows)},
-        },
+        config={**asked, "classes": classes, "evaluation": {"split": choose_split(rows)}},
+        status="queued",
         decision_id=log.get_last_id(session, dataset_id=dataset.id),
         content_hash=hash_rows(rows),
         from_run_id=from_run.id if from_run else None,
         created_by_id=user.id,
     )
-    session.add(run)
-    session.flush()
-    return run
-
-
-def make_request(*, overrides: dict[str, Any] | None, folds: int, seed: int, promote: bool) -> dict[str, Any]:
-    """The part of a run's config that says what was asked for."""
-    return {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote}
 
 
 def _check_request(dataset: Dataset, *, arch: str, preset: str, folds: int, seed: int, from_run: Run | None) -> None:
@@ -251,3 +250,17 @@ def list_predicted(session: Session, home: Home, run: Run) -> list[list[dict[str
     image_ids = queries.list_image_ids(session, dataset_id=run.dataset_id)
     rows = [found.get(image_id) or {"id": image_id, **nothing} for image_id in image_ids]
     return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+
+
+def report_run(run: Run) -> dict[str, Any]:
+    """What `workbench train --json` answers and the job keeps."""
+    metrics = run.metrics or {}
+    keys = ("accuracy", "low", "high", "n", "macro_f1", "log_loss", "split", "baseline")
+    return {
+        "run": run.id,
+        "arch": run.arch,
+        "epochs": run.epochs_done,
+        "seconds": round(run.seconds, 2),
+        "images_per_second": run.images_per_second,
+        "test": {key: metrics.get(key) for key in keys},
+    }

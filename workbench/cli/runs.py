@@ -1,0 +1,145 @@
+"""`workbench train`, `workbench evaluate`, `workbench predict`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from workbench.cli.frame import ProgressBar, Workbench, command
+from workbench.errors import Invalid
+from workbench.queries import runs as queries
+from workbench.services import comparisons, evaluations, runs
+
+
+@command("train")
+@click.option("--dataset", required=True, help="Name of the data set.")
+@click.option("--arch", default="compact", show_default=True, help="compact, or a torchvision classifier by its name.")
+@click.option("--preset", type=click.Choice(runs.PRESETS), default="quick", show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images, instead of the preset's.")
+@click.option("--folds", default=0, show_default=True, help="Predict the training images by cross-validation, 2 to 20.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--from", "from_run", type=int, metavar="RUN", help="Start from the weights of this run.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the training; repeatable.")
+@click.option("--promote", is_flag=True, help="Show this run's predictions on the pages (the first run is, anyway).")
+def train(bench: Workbench, dataset: str, settings: tuple[str, ...], **asked: Any) -> None:
+    """Train a model on the present labels. Run again after a kill, it goes on where it was."""
+    with ProgressBar() as progress:
+        from workbench.worker.context import Context
+        from workbench.worker.trainings import train as train_run
+
+        context = Context(bench.database, bench.home, progress)
+        found = train_run(context, dataset=dataset, settings=parse_settings(settings), **asked)
+    bench.answer(found, _tell_training(found))
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE pairs as a dict."""
+    pairs = [text.partition("=") for text in settings]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise click.BadParameter("write KEY=VALUE, for example learning_rate=0.05", param_hint="--set")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _tell_training(found: dict[str, Any]) -> str:
+    counts, speed = found["counts"], found["images_per_second"]
+    work = f"{found['arch']}, {found['epochs']} epochs on {counts['trained']:,} images"
+    time = f"{found['seconds']:.0f} s ({speed:,.0f} images/s)"
+    lines = [f"Run {found['run']}: {work} in {time}.", tell_accuracy(found["test"])]
+    if counts["leaked"]:
+        lines.append(f"{counts['leaked']:,} training images were left out: they are copies of images measured on.")
+    if counts["unreadable"]:
+        lines.append(f"{counts['unreadable']:,} images could not be read: {', '.join(counts['unreadable_paths'][:3])}")
+    if found["promoted"]:
+        reason = ", the first of this data set" if found["first"] else ""
+        lines.append(f"It is promoted{reason}: its predictions are on the pages and its queues are open.")
+        lines.append("Next: review the queues (workbench serve), then train again and compare.")
+    else:
+        lines.append(f"Next: workbench evaluate {found['run']} --against RUN, or train with --promote to show it.")
+    return "\n".join(lines)
+
+
+def tell_accuracy(measured: dict[str, Any]) -> str:
+    """Accuracy with its interval, n and what guessing would reach."""
+    if not measured["n"]:
+        return "There was no image to measure it on: build splits with workbench split, and train again."
+    baseline = measured["baseline"]
+    interval = f"95 % interval {measured['low']:.1%} to {measured['high']:.1%}"
+    return (
+        f"Accuracy {measured['accuracy']:.1%} ({interval}, n = {measured['n']:,}, {measured['split']}); "
+        f"always saying {baseline['class']} gives {baseline['accuracy']:.1%}."
+    )
+
+
+@command("evaluate")
+@click.argument("run", type=int)
+@click.option("--split", type=click.Choice(("train", "validation", "test")), help="Default: what it was measured on.")
+@click.option("--against", type=int, metavar="RUN", help="Compare with this run, on the same images and labels.")
+@click.option("--on", "source", type=click.Path(path_type=Path), help="A labelled source outside the data set.")
+def evaluate(bench: Workbench, run: int, split: str | None, against: int | None, source: Path | None) -> None:
+    """Measure RUN on the newest labels."""
+    if source is not None:
+        if split or against:
+            raise click.UsageError("--on goes with neither --split nor --against.")
+        found = _evaluate_on(bench, run, source)
+    else:
+        with bench.database.read() as session:
+            chosen = queries.get_run(session, run)
+            found = evaluations.evaluate_run(session, bench.home, chosen, split=split)
+            if against is not None:
+                other = queries.get_run(session, against)
+                found["against"] = comparisons.compare(
+                    session, bench.home, run_a=other, run_b=chosen, split=found["split"]
+                )
+    bench.answer(found, _tell_evaluation(found))
+
+
+def _evaluate_on(bench: Workbench, run: int, source: Path) -> dict[str, Any]:
+    _check_exists(source)
+    with ProgressBar() as progress:
+        from workbench.worker.context import Context
+        from workbench.worker.predicting import evaluate_source
+
+        return evaluate_source(Context(bench.database, bench.home, progress), run=run, source=str(source))
+
+
+def _check_exists(source: Path) -> None:
+    if not source.exists():
+        raise Invalid(f"There is no file or folder “{source}”.")
+
+
+def _tell_evaluation(found: dict[str, Any]) -> str:
+    losses = (
+        f"Macro F1 {found['macro_f1']:.3f}, log loss {found['log_loss']:.3f}, calibration error {found['ece']:.3f}."
+    )
+    lines = [f"Run {found['run']}. {tell_accuracy(found)}", losses]
+    width = max(len(row["name"]) for row in found["per_class"])
+    for row in found["per_class"]:
+        recall = "no images" if row["recall"] is None else f"{row['recall']:6.1%} of {row['support']:,} found"
+        lines.append(f"  {row['name']:<{width}}  {recall}")
+    if "against" in found:
+        lines.append(found["against"]["sentence"])
+    lines += _tell_refused(found.get("refused", []))
+    return "\n".join(lines)
+
+
+def _tell_refused(refused: list[dict[str, str]]) -> list[str]:
+    return [f"{each['path']}\trefused: {each['reason']}" for each in refused]
+
+
+@command("predict")
+@click.argument("run", type=int)
+@click.argument("source", type=click.Path(path_type=Path))
+def predict(bench: Workbench, run: int, source: Path) -> None:
+    """What RUN sees in a file, or in every image of a folder."""
+    _check_exists(source)
+    with ProgressBar() as progress:
+        from workbench.worker.context import Context
+        from workbench.worker.predicting import predict_source
+
+        found = predict_source(Context(bench.database, bench.home, progress), run=run, source=str(source))
+    if not found["images"] and len(found["refused"]) == 1:
+        raise Invalid(f"“{source}” cannot be read: {found['refused'][0]['reason']}.")
+    lines = [f"{image['path']}\t{image['predicted']}\t{image['confidence']:.1%}" for image in found["images"]]
+    lines += _tell_refused(found["refused"])
+    bench.answer(found, "\n".join(lines) or "There are no images.")

@@ -1,0 +1,481 @@
+"""Training a run from its version to its predictions. Killed at any moment, the same call goes on where it was."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from ml.active.uncertainty import entropy, margin
+from ml.configs import TrainConfig, make_config, plan_passes, write_config
+from ml.folds import cross_predict
+from ml.images import Unreadable, load_batch
+from ml.labels import label_issues
+from ml.neighbours import compress
+from ml.predict import load_model, predict
+from ml.train import Diverged, EpochReport, TrainResult
+from ml.train import train as train_model
+from workbench import storage
+from workbench.errors import Cancelled, Invalid, WorkbenchError
+from workbench.models import Dataset, User
+from workbench.queries import datasets as dataset_queries
+from workbench.queries import runs as queries
+from workbench.services import queues, runs, users
+from workbench.services.evaluations import evaluate
+from workbench.services.predictions import Predictions, save_predictions
+from workbench.services.versions import VersionRow, states_at
+from workbench.worker.context import Context
+
+SIZE_STEP = 16  # the default image size is a multiple of it
+SIZES = {"quick": (32, 96), "standard": (32, 128), "thorough": (32, 128)}  # smallest and largest by default
+_CHUNK = 1000
+
+
+def train(
+    context: Context,
+    *,
+    dataset: str,
+    arch: str = "compact",
+    preset: str = "quick",
+    epochs: int | None = None,
+    folds: int = 0,
+    seed: int = 0,
+    from_run: int | None = None,
+    settings: dict[str, Any] | None = None,
+    promote: bool = False,
+    run: int | None = None,
+) -> dict[str, Any]:
+    """Train and say how good it is. All arguments are JSON-able.
+
+    run: a row that was made for this training. Without it, a run that was asked for in the same way and left running
+    by a process that died is gone on with, else a new one begins.
+    """
+    if run is None:
+        overrides = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
+        _check_settings(preset, overrides)
+        asked = {"arch": arch, "preset": preset, "folds": folds, "seed": seed, "overrides": overrides}
+        run = _open_run(context, dataset=dataset, from_run=from_run, promote=promote, asked=asked)
+    with runs.claim(context.home, run):
+        with context.database.read() as session:
+            is_done = queries.get_run(session, run).status == "done"
+        if not is_done:
+            _train_or_say_why(context, run)
+        return _conclude(context, run)
+
+
+def _open_run(context: Context, *, dataset: str, from_run: int | None, promote: bool, asked: dict[str, Any]) -> int:
+    """The id of the run to train: one that was left running, or a new one."""
+    with context.database.write() as session:
+        user_id = context.user_id or users.ensure_admin(session).id
+    with context.database.read() as session:
+        like = runs.draft_run(
+            session,
+            dataset=dataset_queries.get_dataset(session, dataset),
+            user=session.get_one(User, user_id),
+            from_run=queries.get_run(session, from_run) if from_run else None,
+            promote=promote,
+            **asked,
+        )
+    with context.database.write() as session:
+        found = runs.find_unfinished(session, context.home, like=like)
+        if found is None:
+            runs.start_run(like)
+            session.add(like)
+            session.flush()
+        return (found or like).id
+
+
+def _check_settings(preset: str, overrides: dict[str, Any]) -> None:
+    if preset not in runs.PRESETS:
+        return  # refused with the rest of the request
+    try:
+        make_config(preset, **overrides)
+    except ValueError as error:
+        raise Invalid(_sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _train_or_say_why(context: Context, run_id: int) -> None:
+    """A failure ends the row too. What ends the process leaves it running, to be gone on with."""
+    try:
+        _train_run(context, run_id)
+    except Cancelled:
+        with context.database.write() as session:
+            runs.cancel_run(queries.get_run(session, run_id))
+        raise
+    except (ValueError, Diverged, WorkbenchError) as error:
+        _fail(context, run_id, error=_sentence(error))
+        raise Invalid(_sentence(error)) from error
+    except Exception as error:
+        _fail(context, run_id, error=f"The training broke unexpectedly ({type(error).__name__}: {error}).")
+        raise
+
+
+def _fail(context: Context, run_id: int, *, error: str) -> None:
+    with context.database.write() as session:
+        runs.fail_run(queries.get_run(session, run_id), error=error)
+
+
+# --- what to train on -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images of the run's version that could be read, and what each is for. Rows are in the order of image ids."""
+
+    rows: list[VersionRow]
+    images: NDArray[np.uint8]  # (N, C, S, S)
+    labels: NDArray[np.int64]  # (N,) column, -1 where the image may neither teach nor test
+    training: NDArray[np.int64]  # rows that teach
+    validation: NDArray[np.int64]  # rows for the curves
+    evaluation: NDArray[np.int64]  # rows that the run is measured on
+    groups: NDArray[np.int64]  # (N,) equal for copies of one picture
+    leaked: int  # images of the train split that were left out because their copy is measured on
+    unreadable: list[str]  # paths
+
+    def count(self) -> dict[str, Any]:
+        """What became of the version's images, for the run's page."""
+        return {
+            "images": len(self.rows) + len(self.unreadable),
+            "unreadable": len(self.unreadable),
+            "unreadable_paths": self.unreadable[:20],
+            "not_usable": int((self.labels < 0).sum()),  # excluded, ambiguous, unlabelled or of a closed class
+            "leaked": self.leaked,
+            "trained": len(self.training),
+            "validation": len(self.validation),
+            "evaluated": len(self.evaluation),
+        }
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the row of a run asks for, read once."""
+
+    run_id: int
+    arch: str
+    preset: str
+    from_run_id: int | None
+    config: dict[str, Any]
+    rows: list[VersionRow]
+    shapes: dict[int, tuple[int, int, str]]
+    near: dict[int, int]
+
+    @property
+    def class_ids(self) -> list[int]:
+        return [int(cls["id"]) for cls in self.config["classes"]]
+
+    @property
+    def class_names(self) -> list[str]:
+        return [str(cls["name"]) for cls in self.config["classes"]]
+
+    @property
+    def split(self) -> str:
+        return str(self.config["evaluation"]["split"])
+
+
+def _read_order(session: Session, run_id: int) -> Order:
+    run = queries.get_run(session, run_id)
+    dataset = session.get_one(Dataset, run.dataset_id)
+    return Order(
+        run_id=run.id,
+        arch=run.arch,
+        preset=run.preset,
+        from_run_id=run.from_run_id,
+        config=run.config,
+        rows=states_at(session, dataset, run.decision_id),
+        shapes=queries.list_shapes(session, dataset_id=dataset.id),
+        near=queries.list_near_groups(session, dataset_id=dataset.id),
+    )
+
+
+def _resolve_config(order: Order) -> TrainConfig:
+    """The preset with what was asked for; size and channels follow the images where nobody asked."""
+    shapes = [order.shapes[row.image_id] for row in order.rows]
+    overrides = {"image_size": default_size(shapes, preset=order.preset), "channels": default_channels(shapes)}
+    overrides |= order.config["overrides"]
+    return make_config(order.preset, arch=order.arch, seed=order.config["seed"], **overrides)
+
+
+def default_size(shapes: Sequence[tuple[int, int, str]], *, preset: str) -> int:
+    """The median of the longer sides, rounded up to a multiple of 16, within what the preset has time for."""
+    low, high = SIZES[preset]
+    median = float(np.median([max(width, height) for width, height, _ in shapes]))
+    return int(np.clip(SIZE_STEP * np.ceil(median / SIZE_STEP), low, high))
+
+
+def default_channels(shapes: Sequence[tuple[int, int, str]]) -> int:
+    """1 if every image is grey."""
+    return 1 if {mode for _, _, mode in shapes} <= {"L", "I;16"} else 3
+
+
+def _gather(context: Context, order: Order, config: TrainConfig) -> Material:
+    images, rows, unreadable = _load(context, order.rows, config)
+    column = {class_id: index for index, class_id in enumerate(order.class_ids)}
+    usable = [runs.is_trainable(row, column) for row in rows]
+    labels = np.array([column[row.class_id or 0] if ok else -1 for row, ok in zip(rows, usable, strict=True)], np.int64)
+    evaluation = [index for index, row in enumerate(rows) if usable[index] and runs.in_split(row, order.split)]
+    measured = {rows[index].pixel_sha256 for index in evaluation}
+    has_train = runs.rows_have_train(order.rows)
+    teaching = [i for i, row in enumerate(rows) if usable[i] and runs.in_training(row, has_train)]
+    training = [index for index in teaching if rows[index].pixel_sha256 not in measured]
+    validation = [i for i, row in enumerate(rows) if usable[i] and row.split == "validation"]
+    leaked = set(teaching) - set(training) - set(evaluation)
+    return Material(
+        rows=rows,
+        images=images,
+        labels=labels,
+        training=np.array(training, np.int64),
+        validation=np.array(validation, np.int64),
+        evaluation=np.array(evaluation, np.int64),
+        groups=_group(rows, order.near),
+        leaked=len(leaked),
+        unreadable=unreadable,
+    )
+
+
+def _load(
+    context: Context, rows: Sequence[VersionRow], config: TrainConfig
+) -> tuple[NDArray[np.uint8], list[VersionRow], list[str]]:
+    """The images as one array, the rows that it holds, and the paths of those that can no longer be read."""
+    kept: list[VersionRow] = []
+    unreadable: list[str] = []
+    blocks = [np.zeros((0, config.channels, config.image_size, config.image_size), np.uint8)]
+    for start in range(0, len(rows), _CHUNK):
+        context.progress(0, 0, f"Reading images: {start:,} of {len(rows):,}")
+        chunk = rows[start : start + _CHUNK]
+        try:
+            blocks.append(_decode(context, chunk, config))
+            kept += chunk
+        except (Unreadable, WorkbenchError, OSError):
+            for row in chunk:
+                try:
+                    blocks.append(_decode(context, [row], config))
+                    kept.append(row)
+                except (Unreadable, WorkbenchError, OSError):
+                    unreadable.append(row.path)
+    return np.concatenate(blocks), kept, unreadable
+
+
+def _decode(context: Context, rows: Sequence[VersionRow], config: TrainConfig) -> NDArray[np.uint8]:
+    sources = (
+        storage.read_file(context.home, path=row.path, location=row.location, file_sha256=row.file_sha256)
+        for row in rows
+    )
+    return load_batch(sources, size=config.image_size, channels=config.channels)
+
+
+def _group(rows: Sequence[VersionRow], near: dict[int, int]) -> NDArray[np.int64]:
+    """Copies share a number: those of equal pixels, and those in one group of near duplicates."""
+    keys = [f"group {near[row.image_id]}" if row.image_id in near else row.pixel_sha256 for row in rows]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], np.int64)
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def _train_run(context: Context, run_id: int) -> None:
+    with context.database.write() as session:
+        runs.start_run(queries.get_run(session, run_id))
+    with context.database.read() as session:
+        order = _read_order(session, run_id)
+    config = _resolve_config(order)
+    material = _gather(context, order, config)
+    _check_material(material)
+    facts = {"training": write_config(config), "counts": material.count()}
+    with context.database.write() as session:
+        run = queries.get_run(session, run_id)
+        runs.start_run(run, **facts)
+        _write_json(context.home.run_folder(run_id) / "config.json", {"arch": order.arch, **run.config})
+    meter = _Meter(context, config, image_count=len(material.training), folds=order.config["folds"])
+    result = _fit(context, order, config, material, meter)
+    probs, features = predict(load_model(result.checkpoint), material.images)
+    probs, unseen = _cross(context, order, config, material, meter, probs=probs)
+    said = _make_predictions(material, probs, features, unseen, class_ids=order.class_ids)
+    save_predictions(context.home, run_id, said)
+    metrics = _measure(said, material, order)
+    folder = context.home.run_folder(run_id)
+    with context.database.write() as session:
+        runs.finish_run(
+            queries.get_run(session, run_id),
+            metrics=metrics,
+            seconds=_sum_seconds(folder),
+            images_per_second=result.images_per_second,
+        )
+    shutil.rmtree(folder / "folds", ignore_errors=True)
+
+
+def _check_material(material: Material) -> None:
+    taught = np.unique(material.labels[material.training])
+    if len(taught) < 2:
+        lost = f" ({len(material.unreadable):,} could not be read)" if material.unreadable else ""
+        raise Invalid(f"Fewer than two classes have images left to train on{lost}; add images or build splits.")
+
+
+class _Meter:
+    """How far the whole work is, counted in images trained on over all epochs and folds."""
+
+    def __init__(self, context: Context, config: TrainConfig, *, image_count: int, folds: int) -> None:
+        self._progress = context.progress
+        self._epochs = config.epochs
+        self._final = config.epochs * plan_passes(config, image_count)[0] * max(2, image_count)
+        part = max(1, round(image_count * (folds - 1) / folds)) if folds else 1
+        self._folds = folds
+        self._crossed = folds * config.epochs * plan_passes(config, part)[0] * max(2, part)
+        self.total = self._final + self._crossed
+
+    def train(self, done: int, total: int) -> None:
+        epoch = min(self._epochs, 1 + done * self._epochs // total)
+        self._progress(done * self._final // total, self.total, f"Epoch {epoch} of {self._epochs}")
+
+    def cross(self, done: int, total: int) -> None:
+        fold = min(self._folds, 1 + done * self._folds // total)
+        self._progress(self._final + done * self._crossed // total, self.total, f"Fold {fold} of {self._folds}")
+
+
+def _fit(context: Context, order: Order, config: TrainConfig, material: Material, meter: _Meter) -> TrainResult:
+    return train_model(
+        material.images,
+        material.labels,
+        train_indices=material.training,
+        validation_indices=material.validation,
+        class_count=len(order.class_ids),
+        config=config,
+        folder=context.home.run_folder(order.run_id),
+        on_epoch=_epoch_reporter(context, order.run_id),
+        on_batch=meter.train,
+    )
+
+
+def _epoch_reporter(context: Context, run_id: int) -> Callable[[EpochReport], None]:
+    def report(epoch: EpochReport) -> None:
+        with context.database.write() as session:
+            run = queries.get_run(session, run_id)
+            runs.report_epoch(run, epochs_done=epoch.epoch, images_per_second=epoch.images_per_second)
+
+    return report
+
+
+def _cross(
+    context: Context,
+    order: Order,
+    config: TrainConfig,
+    material: Material,
+    meter: _Meter,
+    *,
+    probs: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Probabilities of all images, and which of them come from a model that did not see the picture.
+
+    Without folds those of the final model. With folds, what the final model saw is predicted by the folds' models.
+    """
+    taught = {material.rows[index].pixel_sha256 for index in material.training.tolist()}
+    seen = np.array([row.pixel_sha256 in taught for row in material.rows])
+    folds = order.config["folds"]
+    if not folds:
+        return probs, ~seen
+    # copies of what was trained on are predicted with it, without teaching
+    labels = np.full(len(material.labels), -1, np.int64)
+    labels[material.training] = material.labels[material.training]
+    rows = np.flatnonzero(seen)
+    probs = probs.copy()
+    probs[rows] = cross_predict(
+        material.images,
+        labels,
+        material.groups,
+        indices=rows,
+        folds=folds,
+        class_count=len(order.class_ids),
+        config=config,
+        folder=context.home.run_folder(order.run_id) / "folds",
+        on_progress=meter.cross,
+    )
+    return probs, np.ones(len(seen), np.bool_)
+
+
+def _make_predictions(
+    material: Material,
+    probs: NDArray[np.float32],
+    features: NDArray[np.float32],
+    unseen: NDArray[np.bool_],
+    *,
+    class_ids: Sequence[int],
+) -> Predictions:
+    p_wrong = np.full(len(probs), np.nan, np.float32)
+    suggested = probs.argmax(1).astype(np.int64)
+    if unseen.any():
+        issues = label_issues(probs[unseen], material.labels[unseen])
+        p_wrong[unseen], suggested[unseen] = issues.p_wrong, issues.suggested
+    return Predictions(
+        image_ids=np.array([row.image_id for row in material.rows], np.int64),
+        probs=probs.astype(np.float16),
+        out_of_sample=unseen,
+        p_wrong=p_wrong,
+        suggested=suggested,
+        entropy=entropy(probs),
+        margin=margin(probs),
+        features=compress(features, dimensions=64),
+        class_ids=np.array(class_ids, np.int64),
+    )
+
+
+def _measure(said: Predictions, material: Material, order: Order) -> dict[str, Any]:
+    """On what is saved, so that `workbench evaluate` finds the same numbers while labels stand."""
+    rows = material.evaluation
+    return {"split": order.split, **evaluate(said.probs[rows], material.labels[rows], class_names=order.class_names)}
+
+
+def _sum_seconds(folder: Path) -> float:
+    """Time spent in all epochs of the training and its folds, before a kill too."""
+    lines = [line for path in folder.rglob("metrics.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
+    return float(sum(json.loads(line)["seconds"] for line in lines))
+
+
+def _write_json(path: Path, contents: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(contents, indent=2, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+# --- afterwards -------------------------------------------------------------------------------------------------
+
+
+def _conclude(context: Context, run_id: int) -> dict[str, Any]:
+    """Promote it if that was asked for or there is none yet, and answer."""
+    with context.database.read() as session:
+        run = queries.get_run(session, run_id)
+        dataset = session.get_one(Dataset, run.dataset_id)
+        is_first = dataset.promoted_run_id is None
+        wanted = is_first or (run.config["promote"] and dataset.promoted_run_id != run_id)
+    if wanted:
+        promote(context, run_id)
+    with context.database.read() as session:
+        run = queries.get_run(session, run_id)
+        return {**runs.report_run(run), "promoted": wanted, "first": is_first, "counts": run.config["counts"]}
+
+
+def promote(context: Context, run_id: int) -> None:
+    """`runs.promote` in short transactions: first the columns in chunks, last what makes it the promoted run."""
+    with context.database.read() as session:
+        run = queries.get_run(session, run_id)
+        dataset = session.get_one(Dataset, run.dataset_id)
+        chunks = runs.list_predicted(session, context.home, run)
+        plans = queues.plan_automatic(session, context.home, dataset=dataset, run=run)
+    for chunk in chunks:
+        with context.database.write() as session:
+            queries.update_predicted(session, chunk)
+    with context.database.write() as session:
+        run = queries.get_run(session, run_id)
+        dataset = session.get_one(Dataset, run.dataset_id)
+        queries.mark_promoted(session, dataset=dataset, run=run)
+        queues.replace_automatic(session, dataset=dataset, plans=plans)
