@@ -1,12 +1,13 @@
 """Queues, their items, who holds which, and how far they are."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from workbench.errors import NotFound
 from workbench.models import VERDICTS, Dataset, Decision, DuplicateGroup, Image, Queue, QueueItem, Run
@@ -145,12 +146,31 @@ def get_neighbour(session: Session, item: QueueItem, *, step: int, is_open: bool
 
 
 def get_progress(session: Session, queue: Queue, *, user_id: int | None = None) -> Progress:
-    """Costs as many index reads as the queue has items done, not as it has items."""
-    is_done = and_(QueueItem.queue_id == queue.id, QueueItem.done_action.is_not(None))
-    by_me = select(Decision.id).where(Decision.action == QueueItem.done_action, Decision.user_id == user_id).exists()
-    done, mine = session.execute(select(func.count(), func.count().filter(by_me)).where(is_done)).one()
+    """Costs as many index reads as the queue has items done, not as it has items. One statement."""
+    row = session.execute(_count_progress(), {"queue_id": queue.id, "user_id": user_id or 0}).one()
+    return Progress(
+        size=queue.size,
+        done=row.done,
+        mine=int(row.mine or 0),
+        hits=int(row.hits or 0),
+        recent=row.recent,
+        recent_hits=int(row.recent_hits or 0),
+    )
+
+
+@functools.cache
+def _count_progress() -> Select[Any]:
+    """Built once: a page after every decision asks for it, and building it costs more than running it."""
+    is_done = and_(QueueItem.queue_id == bindparam("queue_id"), QueueItem.done_action.is_not(None))
+    line = aliased(Decision)
+    by_me = select(line.id).where(line.action == QueueItem.done_action, line.user_id == bindparam("user_id")).exists()
     verdicts = (
-        select(QueueItem.id, func.max(func.coalesce(Decision.id, 0)).label("at"), func.max(_is_hit()).label("hit"))
+        select(
+            QueueItem.id,
+            func.max(func.coalesce(Decision.id, 0)).label("at"),
+            func.max(_is_hit()).label("hit"),
+            func.max(case((by_me, 1), else_=0)).label("mine"),
+        )
         .with_hint(Decision, _BY_IMAGE, "sqlite")
         .outerjoin(DuplicateGroup, DuplicateGroup.id == QueueItem.group_id)
         .outerjoin(
@@ -163,15 +183,15 @@ def get_progress(session: Session, queue: Queue, *, user_id: int | None = None) 
         )
         .where(is_done)
         .group_by(QueueItem.id)
-    )
-    found = verdicts.subquery()
-    hits = session.scalar(select(func.coalesce(func.sum(found.c.hit), 0)))
-    newest = verdicts.order_by(func.max(func.coalesce(Decision.id, 0)).desc(), QueueItem.id.desc()).limit(RECENT)
-    last = newest.subquery()
-    recent, recent_hits = session.execute(select(func.count(), func.coalesce(func.sum(last.c.hit), 0))).one()
-    return Progress(
-        size=queue.size, done=done, mine=mine, hits=int(hits or 0), recent=recent, recent_hits=int(recent_hits)
-    )
+    ).cte()
+    newest = select(verdicts.c.hit).order_by(verdicts.c.at.desc(), verdicts.c.id.desc()).limit(RECENT).subquery()
+    return select(
+        func.count().label("done"),
+        func.sum(verdicts.c.hit).label("hits"),
+        func.sum(verdicts.c.mine).label("mine"),
+        select(func.count()).select_from(newest).scalar_subquery().label("recent"),
+        select(func.sum(newest.c.hit)).scalar_subquery().label("recent_hits"),
+    ).select_from(verdicts)
 
 
 def _is_hit() -> ColumnElement[Any]:

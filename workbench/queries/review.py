@@ -1,0 +1,243 @@
+"""What the review card and the sweep grid show beside the image itself. Plain rows, few statements, all by index."""
+
+import functools
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, case, func, select, update
+from sqlalchemy.orm import Session, joinedload
+
+from workbench.models import IMAGE_KINDS, Decision, Image, Queue, QueueItem, User, Vote
+from workbench.queries.queues import is_free
+
+_PICTURE = (
+    Image.id,
+    Image.path,
+    Image.label_id,
+    Image.status,
+    Image.split,
+    Image.width,
+    Image.height,
+    Image.pixel_sha256,
+)
+Picture = Row[*tuple[Any, ...]]
+
+
+def get_pictures(session: Session, image_ids: Sequence[int]) -> dict[int, Picture]:
+    """What a thumbnail and its caption need, by image id. For some dozens of images."""
+    if not image_ids:
+        return {}
+    return {row.id: row for row in session.execute(select(*_PICTURE).where(Image.id.in_(image_ids)))}
+
+
+def list_copies(session: Session, image: Image, *, limit: int = 12) -> list[Picture]:
+    """The other images with the same pixels, excluded ones too."""
+    query = (
+        select(*_PICTURE)
+        .where(Image.dataset_id == image.dataset_id, Image.pixel_sha256 == image.pixel_sha256, Image.id != image.id)
+        .order_by(Image.id)
+        .limit(limit)
+    )
+    return list(session.execute(query))
+
+
+def list_first_of_class(session: Session, *, dataset_id: int, class_id: int, limit: int) -> list[Picture]:
+    """Examples of a class while no model can say which are typical: the oldest ones that are not excluded."""
+    query = (
+        select(*_PICTURE)
+        .where(Image.dataset_id == dataset_id, Image.label_id == class_id, Image.status == "active")
+        .order_by(Image.id)
+        .limit(limit)
+    )
+    return list(session.execute(query))
+
+
+def list_votes(session: Session, image_id: int) -> list[Vote]:
+    query = select(Vote).where(Vote.image_id == image_id, Vote.count > 0)
+    return list(session.scalars(query.order_by(Vote.count.desc(), Vote.option)))
+
+
+@functools.cache
+def _recent_lines() -> Select[Any]:
+    """Built once: the strip is read after every decision, and building this costs more than running it."""
+    line, earlier, undo, redo = (Decision.__table__.alias(name) for name in ("line", "earlier", "undo", "redo"))
+    image = Image.__table__
+    is_undone = (
+        select(undo.c.id)
+        .where(undo.c.undoes == earlier.c.action, ~select(redo.c.id).where(redo.c.undoes == undo.c.action).exists())
+        .exists()
+    )
+    before = (
+        select(earlier.c.class_id)
+        .where(
+            earlier.c.image_id == line.c.image_id,
+            earlier.c.id < line.c.id,
+            earlier.c.kind.in_(("confirm", "relabel")),
+            ~is_undone,
+        )
+        .order_by(earlier.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    columns = (line.c.id, line.c.action, line.c.kind, line.c.class_id, line.c.detail, line.c.queue_id)
+    return (
+        select(*columns, line.c.image_id, func.coalesce(before, image.c.first_label_id).label("before_id"))
+        .add_columns(image.c.path, image.c.width, image.c.pixel_sha256)
+        .outerjoin_from(line, image, image.c.id == line.c.image_id)
+        .where(
+            line.c.dataset_id == bindparam("dataset_id"),
+            line.c.user_id == bindparam("user_id"),
+            line.c.kind.in_((*IMAGE_KINDS, "duplicates")),
+        )
+        .order_by(line.c.id.desc())
+        .limit(bindparam("most"))
+    )
+
+
+def list_recent_lines(session: Session, *, dataset_id: int, user_id: int, most: int) -> list[Row[*tuple[Any, ...]]]:
+    """The user's newest lines with their images and the class that each image showed before; undone lines too."""
+    given = {"dataset_id": dataset_id, "user_id": user_id, "most": most}
+    return list(session.execute(_recent_lines(), given))
+
+
+def list_undoing(session: Session, actions: Sequence[str]) -> list[tuple[str, str]]:
+    """(action, what it undoes) of the undos of these actions, of the undos of those, and so on, oldest first."""
+    found: list[tuple[int, str, str]] = []
+    frontier = list(actions)
+    while frontier:
+        query = select(Decision.id, Decision.action, Decision.undoes).where(Decision.undoes.in_(frontier))
+        rows = [(row[0], row[1], row[2] or "") for row in session.execute(query)]
+        found += rows
+        frontier = [action for _, action, _ in rows]
+    return [(action, undoes) for _, action, undoes in sorted(found)]
+
+
+def list_lines(session: Session, image_ids: Sequence[int]) -> list[Decision]:
+    """The log of these images with who wrote it, oldest first, undone lines too."""
+    if not image_ids:
+        return []
+    query = select(Decision).options(joinedload(Decision.user)).where(Decision.image_id.in_(image_ids))
+    return list(session.scalars(query.order_by(Decision.id)))
+
+
+def get_previous_id(session: Session, item: QueueItem) -> int | None:
+    """The item before this one, decided or not."""
+    query = select(QueueItem.id).where(QueueItem.queue_id == item.queue_id, QueueItem.position < item.position)
+    return session.scalar(query.order_by(QueueItem.position.desc()).limit(1))
+
+
+def list_upcoming_images(session: Session, item: QueueItem, *, limit: int = 4) -> list[Picture]:
+    """The images of the open items after this one, so that a browser can fetch them ahead."""
+    query = (
+        select(*_PICTURE)
+        .join(QueueItem, QueueItem.image_id == Image.id)
+        .where(QueueItem.queue_id == item.queue_id, QueueItem.done_action.is_(None), QueueItem.position > item.position)
+        .order_by(QueueItem.position)
+        .limit(limit)
+    )
+    return list(session.execute(query))
+
+
+def list_sweep_classes(session: Session, queue: Queue) -> list[tuple[int, int]]:
+    """(class id, open items) of the classes that the queue believes its items are, the fullest first."""
+    believed = _believed()
+    query = (
+        select(believed, func.count())
+        .where(
+            QueueItem.queue_id == queue.id,
+            QueueItem.done_action.is_(None),
+            QueueItem.group_id.is_(None),
+            believed.is_not(None),
+        )
+        .group_by(believed)
+        .order_by(func.count().desc(), believed)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def list_sweep_items(
+    session: Session, queue: Queue, *, class_id: int, user: User, now: datetime, limit: int
+) -> list[tuple[QueueItem, Image]]:
+    """The first open items believed to be one class that nobody else holds, with their images."""
+    query = (
+        select(QueueItem, Image)
+        .join(Image, Image.id == QueueItem.image_id)
+        .where(
+            QueueItem.queue_id == queue.id,
+            QueueItem.done_action.is_(None),
+            QueueItem.group_id.is_(None),
+            _believed() == class_id,
+            is_free(user_id=user.id, now=now),
+        )
+        .order_by(QueueItem.position)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def list_items(session: Session, queue: Queue, item_ids: Sequence[int]) -> list[tuple[QueueItem, Image]]:
+    """These items of the queue with their images, in the queue's order."""
+    query = (
+        select(QueueItem, Image)
+        .join(Image, Image.id == QueueItem.image_id)
+        .where(QueueItem.queue_id == queue.id, QueueItem.id.in_(item_ids))
+        .order_by(QueueItem.position)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def lease_items(
+    session: Session, queue: Queue, *, item_ids: Sequence[int], user: User, now: datetime, until: datetime
+) -> None:
+    """Give these items to a user in one statement, as far as they are open and nobody else holds them."""
+    session.execute(
+        update(QueueItem)
+        .where(
+            QueueItem.queue_id == queue.id,
+            QueueItem.id.in_(item_ids),
+            QueueItem.done_action.is_(None),
+            is_free(user_id=user.id, now=now),
+        )
+        .values(lease_user_id=user.id, lease_until=until)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def count_outcomes(session: Session, queue: Queue) -> dict[str, int]:
+    """What became of the done items: kept, relabelled, ambiguous, excluded. One pass over them."""
+    outcome = case(
+        (Image.status != "active", Image.status),
+        (Image.label_id == QueueItem.given_id, "kept"),
+        else_="relabelled",
+    )
+    query = (
+        select(outcome, func.count())
+        .join(Image, Image.id == QueueItem.image_id)
+        .where(QueueItem.queue_id == queue.id, QueueItem.done_action.is_not(None))
+        .group_by(outcome)
+    )
+    found = {row[0]: row[1] for row in session.execute(query)}
+    return {name: found.get(name, 0) for name in ("kept", "relabelled", "ambiguous", "excluded")}
+
+
+def list_moves(session: Session, queue: Queue, *, limit: int = 6) -> list[tuple[int | None, int | None, int]]:
+    """(given class, class now, images) of the items that reviewers relabelled, the most frequent first."""
+    query = (
+        select(QueueItem.given_id, Image.label_id, func.count())
+        .join(Image, Image.id == QueueItem.image_id)
+        .where(
+            QueueItem.queue_id == queue.id,
+            QueueItem.done_action.is_not(None),
+            Image.status == "active",
+            Image.label_id != QueueItem.given_id,
+        )
+        .group_by(QueueItem.given_id, Image.label_id)
+        .order_by(func.count().desc(), QueueItem.given_id, Image.label_id)
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2]) for row in session.execute(query)]
+
+
+def _believed() -> Any:
+    return func.coalesce(QueueItem.suggested_id, QueueItem.given_id)

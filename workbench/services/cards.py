@@ -1,0 +1,244 @@
+"""The review card: what it shows about one queue item, and what its answers do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from workbench.config import Home
+from workbench.errors import Conflict, NotFound
+from workbench.models import VERDICTS, Class, Dataset, Decision, Image, Queue, QueueItem, User, Vote
+from workbench.models.states import merge_roots
+from workbench.queries import datasets, queues
+from workbench.queries import decisions as log
+from workbench.queries import review as queries
+from workbench.queries.queues import QueueRow
+from workbench.queries.review import Picture
+from workbench.services import decisions, history, predictions
+from workbench.services import queues as queue_services
+from workbench.services.history import Entry
+from workbench.services.predictions import Predictions
+
+_GUESSES = 3
+_NEIGHBOURS = 6
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the model says about one class."""
+
+    cls: Class
+    p: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    picture: Picture
+    label: Class | None
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything about one queue item that a reviewer sees before deciding."""
+
+    item: QueueItem
+    image: Image
+    classes: list[Class]  # those that may be chosen
+    label: Class | None
+    ambiguous: list[Class]
+    suggested: Class | None
+    p_wrong: float | None
+    votes: list[tuple[Vote, Class | None]]
+    guesses: list[Guess]
+    neighbours: list[Neighbour]
+    examples: list[tuple[Class, list[Picture]]]
+    copies: list[tuple[Picture, Class | None]]
+    log: list[Entry]
+    previous_id: int | None
+    upcoming: list[Picture]
+    action: str = field(default_factory=decisions.new_action)
+
+    @property
+    def can_confirm(self) -> bool:
+        return self.label is not None and self.label.is_open and self.image.status == "active"
+
+    @property
+    def can_accept(self) -> bool:
+        """Whether the suggestion says something that the label does not."""
+        return self.suggested is not None and (self.suggested is not self.label or self.image.status != "active")
+
+
+def make_card(session: Session, home: Home, dataset: Dataset, *, queue: Queue, item: QueueItem) -> Card:
+    """A constant number of statements, and one pass over the features of the run."""
+    image = session.get_one(Image, item.image_id)
+    classes = datasets.list_classes(session, dataset.id)
+    by_id = {cls.id: cls for cls in classes}
+    said = find_predictions(home, queue.run_id or dataset.promoted_run_id)
+    suggested = _open_root(item.suggested_id, classes)
+    label = by_id.get(image.label_id or 0)
+    compared = [cls for cls in (label, suggested) if cls is not None]
+    near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
+    typical = {cls.id: _typical(said, cls.id, but=image.id) for cls in compared}
+    wanted = [found for found, _ in near] + [found for ids in typical.values() for found in ids]
+    pictures = queries.get_pictures(session, sorted(set(wanted)))
+    return Card(
+        item=item,
+        image=image,
+        classes=[cls for cls in classes if cls.is_open],
+        label=label,
+        ambiguous=[by_id[found] for found in image.ambiguous_ids or () if found in by_id],
+        suggested=suggested,
+        p_wrong=item.p_wrong,
+        votes=[(vote, by_id.get(vote.class_id or 0)) for vote in queries.list_votes(session, image.id)],
+        guesses=_guess(said, image.id, by_id),
+        neighbours=[
+            Neighbour(pictures[found], by_id.get(pictures[found].label_id or 0), similarity)
+            for found, similarity in near
+            if found in pictures
+        ],
+        examples=[
+            (cls, _examples(session, dataset, cls, typical[cls.id], pictures)) for cls in dict.fromkeys(compared)
+        ],
+        copies=[(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
+        log=history.list_entries(session, dataset, image_id=image.id, limit=8) if image.revision else [],
+        previous_id=queries.get_previous_id(session, item),
+        upcoming=queries.list_upcoming_images(session, item),
+    )
+
+
+def find_predictions(home: Home, run_id: int | None) -> Predictions | None:
+    """What the run says, none when there is no run or it has not said anything yet."""
+    if run_id is None:
+        return None
+    try:
+        return predictions.load_predictions(home, run_id)
+    except NotFound:
+        return None
+
+
+def _open_root(class_id: int | None, classes: Sequence[Class]) -> Class | None:
+    """The class itself, or what it was merged into, if reviewers may choose it."""
+    if class_id is None:
+        return None
+    root = merge_roots(classes).get(class_id)
+    return next((cls for cls in classes if cls.id == root and cls.is_open), None)
+
+
+def _guess(said: Predictions | None, image_id: int, by_id: dict[int, Class]) -> list[Guess]:
+    row = said.find(image_id) if said else None
+    if said is None or row is None:
+        return []
+    order = np.argsort(-said.probs[row].astype(np.float32), kind="stable")[:_GUESSES]
+    found = [(by_id.get(int(said.class_ids[column])), float(said.probs[row, column])) for column in order]
+    return [Guess(cls, p) for cls, p in found if cls is not None]
+
+
+def _typical(said: Predictions | None, class_id: int, *, but: int) -> list[int]:
+    """Images that the run is surest show this class: some more than are needed, because labels may disagree."""
+    if said is None:
+        return []
+    columns = np.flatnonzero(said.class_ids == class_id)
+    if not len(columns):
+        return []
+    p = said.probs[:, columns[0]]
+    most = min(len(p), 8 * _EXAMPLES)
+    rows = np.argpartition(p, len(p) - most)[len(p) - most :]
+    ordered = rows[np.argsort(-p[rows].astype(np.float32), kind="stable")]
+    return [int(said.image_ids[row]) for row in ordered if said.image_ids[row] != but]
+
+
+def _examples(
+    session: Session, dataset: Dataset, cls: Class, typical: Sequence[int], pictures: dict[int, Picture]
+) -> list[Picture]:
+    """Different pictures that carry the class, the most typical first."""
+    found = [pictures[image_id] for image_id in typical if image_id in pictures]
+    found = [picture for picture in found if picture.label_id == cls.id and picture.status == "active"]
+    if not found:
+        found = queries.list_first_of_class(session, dataset_id=dataset.id, class_id=cls.id, limit=2 * _EXAMPLES)
+    distinct = {picture.pixel_sha256: picture for picture in reversed(found)}
+    return list(reversed(distinct.values()))[:_EXAMPLES]
+
+
+def decide(
+    session: Session,
+    *,
+    item: QueueItem,
+    user: User,
+    verdict: str,
+    class_id: int | None,
+    class_ids: Sequence[int],
+    revision: int | None,
+    action: str | None,
+) -> str:
+    """The reviewer's answer. Sent twice it counts once; sent again as another answer it is a Conflict."""
+    image = session.get_one(Image, item.image_id)
+    if action and (lines := log.get_action(session, action)):
+        _check_same(lines[0], image, verdict=verdict, class_id=class_id)
+        return action
+    if verdict == "relabel" and class_id == image.label_id and image.status == "active":
+        verdict = "confirm"
+    return decisions.decide(
+        session,
+        image=image,
+        user=user,
+        verdict=verdict,
+        class_id=class_id,
+        class_ids=class_ids,
+        revision=revision,
+        action=action,
+        queue_id=item.queue_id,
+    )
+
+
+def _check_same(line: Decision, image: Image, *, verdict: str, class_id: int | None) -> None:
+    same = line.kind == verdict
+    if verdict == "relabel":  # the label itself, given by its class, was stored as a confirm
+        same = line.kind in ("confirm", "relabel") and line.class_id == class_id
+    if line.image_id != image.id or not same:
+        raise Conflict("Your earlier answer had arrived after all.")
+
+
+def say_comment(session: Session, *, item: QueueItem, user: User, text: str, action: str | None) -> str:
+    image = session.get_one(Image, item.image_id)
+    return decisions.decide(
+        session, image=image, user=user, verdict="comment", text=text, action=action, queue_id=item.queue_id
+    )
+
+
+def find_next(session: Session, *, queue: Queue, user: User, now: datetime, after: int) -> QueueItem | None:
+    """Lease the next open item after a position, or else the first one before it."""
+    return queue_services.next_item(session, queue=queue, user=user, now=now, after=after) or queue_services.next_item(
+        session, queue=queue, user=user, now=now
+    )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a queue found, once nothing in it waits for this reviewer."""
+
+    outcomes: dict[str, int]
+    moves: list[tuple[Class, Class, int]]
+    held: int  # open items that others hold
+    others: list[QueueRow]  # queues that wait
+
+
+def make_ending(session: Session, dataset: Dataset, queue: Queue, *, open_items: int) -> Ending:
+    by_id = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
+    moves = [(by_id.get(given or 0), by_id.get(now or 0), n) for given, now, n in queries.list_moves(session, queue)]
+    waiting = [row for row in queues.list_queues(session, dataset.id) if row.open and row.queue.id != queue.id]
+    return Ending(
+        outcomes=queries.count_outcomes(session, queue),
+        moves=[(given, now, n) for given, now, n in moves if given is not None and now is not None],
+        held=open_items,
+        others=waiting[:4],
+    )
+
+
+def find_verdict(session: Session, dataset: Dataset, image: Image) -> Entry | None:
+    """The newest verdict on the image that counts."""
+    entries = history.list_entries(session, dataset, image_id=image.id, kinds=(*VERDICTS, "restore"), limit=10)
+    return next((entry for entry in entries if entry.undone_by is None), None)

@@ -1,0 +1,278 @@
+"""The log as people read it: one entry per action, with what it changed and whether it still counts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from workbench.errors import Forbidden, NotFound
+from workbench.models import Class, Dataset, Decision, Image, Import, User
+from workbench.models.states import fold_image, merge_roots, undone_actions
+from workbench.queries import datasets, review
+from workbench.queries import decisions as log
+from workbench.queries import history as queries
+from workbench.queries.review import Picture
+from workbench.services import decisions
+
+_TALLY_UP_TO = 5000  # a bulk action beyond this is told by its number alone
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What an image shows at one moment: its class, unless it is ambiguous or excluded."""
+
+    label: Class | None
+    status: str
+    ambiguous: tuple[Class, ...]
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One action. `image`, `before`, `after` only where it is about one image."""
+
+    line: Decision
+    lines: int
+    image: Image | None
+    before: Shown | None
+    after: Shown | None
+    cls: Class | None
+    into: Class | None
+    tally: tuple[tuple[str, Class | None, int], ...]
+    imported: Import | None
+    root: Decision | None  # what an undo is finally about
+    root_class: Class | None
+    undone_by: Decision | None
+
+    @property
+    def is_redo(self) -> bool:
+        """An undo of an undo."""
+        return self.root is not None and self.line.undoes != self.root.action
+
+
+def list_entries(
+    session: Session,
+    dataset: Dataset,
+    *,
+    user_id: int | None = None,
+    kinds: Sequence[str] = (),
+    image_id: int | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Entry]:
+    """The newest actions first; `before` is the id of the line that the page before ended with."""
+    lines = queries.list_last_lines(
+        session, dataset_id=dataset.id, user_id=user_id, kinds=kinds, image_id=image_id, before=before, limit=limit
+    )
+    return describe(session, dataset, lines)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """One of a reviewer's last actions, as the strip under the card shows it."""
+
+    kind: str
+    lines: int
+    queue_id: int | None
+    picture: Picture | None  # none for bulk actions and verdicts on groups
+    before: Class | None
+    cls: Class | None
+    ambiguous: tuple[Class, ...]
+
+
+def list_recent(session: Session, dataset: Dataset, *, user: User, limit: int = 10) -> list[Recent]:
+    """The user's newest actions that count, newest first. Read after every decision, hence not by `describe`."""
+    lines = review.list_recent_lines(session, dataset_id=dataset.id, user_id=user.id, most=20 * limit)
+    actions: dict[str, list[Picture]] = defaultdict(list)
+    for line in lines:
+        actions[line.action].append(line)
+    newest = list(actions)[: limit + 10]
+    undone = undone_actions(review.list_undoing(session, newest))
+    by_id = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
+    return [_recent(actions[action], by_id) for action in newest if action not in undone][:limit]
+
+
+def _recent(lines: list[Picture], by_id: dict[int, Class]) -> Recent:
+    line = lines[0]
+    ambiguous = (line.detail or {}).get("classes", []) if line.kind == "ambiguous" else []
+    return Recent(
+        kind=line.kind,
+        lines=len(lines),
+        queue_id=line.queue_id,
+        picture=line if len(lines) == 1 and line.image_id is not None else None,
+        before=by_id.get(line.before_id or 0),
+        cls=by_id.get(line.class_id or 0),
+        ambiguous=tuple(by_id[found] for found in ambiguous if found in by_id),
+    )
+
+
+def describe(session: Session, dataset: Dataset, lines: Sequence[Decision]) -> list[Entry]:
+    """Entries for the last lines of actions, in the order given. A constant number of statements."""
+    if not lines:
+        return []
+    counts = queries.count_lines(session, [line.action for line in lines])
+    single = {line.image_id for line in lines if line.image_id is not None and counts[line.action] == 1}
+    images = queries.get_images(session, sorted(single))
+    logs = _by_image(review.list_lines(session, sorted(single)))
+    roots = _find_roots(session, lines)
+    actions = {line.action for line in lines} | {line.action for found in logs.values() for line in found}
+    undos = queries.list_undos(session, sorted(actions))
+    book = _Book(session, dataset, logs=logs, undos=undos)
+    tallies = _tally(session, counts)
+    imports = queries.get_imports(session, [_number(line, "import") for line in lines if line.kind == "import"])
+    entries = []
+    for line in lines:
+        image = images.get(line.image_id or 0) if counts[line.action] == 1 else None
+        root = roots.get(line.action)
+        entries.append(
+            Entry(
+                line=line,
+                lines=counts[line.action],
+                image=image,
+                before=book.before(image, line) if image else None,
+                after=book.after(image, line) if image else None,
+                cls=book.classes.get(line.class_id or 0),
+                into=book.classes.get(_number(line, "into")),
+                tally=tuple((kind, book.classes.get(cls or 0), n) for kind, cls, n in tallies.get(line.action, [])),
+                imported=imports.get(_number(line, "import")),
+                root=root,
+                root_class=book.classes.get(root.class_id or 0) if root else None,
+                undone_by=book.undone_by(line.action),
+            )
+        )
+    return entries
+
+
+class _Book:
+    """The logs of a few images, to be folded up to any of their lines."""
+
+    def __init__(
+        self, session: Session, dataset: Dataset, *, logs: dict[int, list[Decision]], undos: list[Decision]
+    ) -> None:
+        classes = datasets.list_classes(session, dataset.id)
+        self.classes = {cls.id: cls for cls in classes}
+        self._roots = merge_roots(classes)
+        self._logs = logs
+        self._undone = undone_actions((undo.action, undo.undoes or "") for undo in undos)
+        self._undos = undos
+
+    def before(self, image: Image, line: Decision) -> Shown:
+        """What the image showed, by the lines that count now."""
+        return self._shown(image, [other for other in self._logs[image.id] if other.id < line.id])
+
+    def after(self, image: Image, line: Decision) -> Shown:
+        lines = [other for other in self._logs[image.id] if other.id < line.id]
+        return self._shown(image, [*lines, line], always=line.action)
+
+    def _shown(self, image: Image, lines: list[Decision], *, always: str = "") -> Shown:
+        counting = [line for line in lines if line.action == always or line.action not in self._undone]
+        state = fold_image(image, counting)
+        label_id = decisions.visible_label(state, self._roots)
+        return Shown(
+            label=self.classes.get(label_id or 0),
+            status=state.status,
+            ambiguous=tuple(self.classes[found] for found in state.ambiguous_ids if found in self.classes),
+            split=state.split,
+        )
+
+    def undone_by(self, action: str) -> Decision | None:
+        """The newest undo of it, if it does not count now."""
+        if action not in self._undone:
+            return None
+        return next(undo for undo in reversed(self._undos) if undo.undoes == action)
+
+
+def _by_image(lines: Sequence[Decision]) -> dict[int, list[Decision]]:
+    found: dict[int, list[Decision]] = defaultdict(list)
+    for line in lines:
+        if line.image_id is not None:
+            found[line.image_id].append(line)
+    return found
+
+
+def _find_roots(session: Session, lines: Sequence[Decision]) -> dict[str, Decision]:
+    """Action of an undo -> the first line of what it is finally about, through undos of undos."""
+    pointed = {line.action: line.undoes for line in lines if line.undoes is not None}
+    found: dict[str, Decision] = {}
+    while pointed:
+        firsts = queries.get_first_lines(session, sorted(set(pointed.values())))
+        onward: dict[str, str] = {}
+        for action, target in pointed.items():
+            line = firsts[target]
+            if line.undoes is None:
+                found[action] = line
+            else:
+                onward[action] = line.undoes
+        pointed = onward
+    return found
+
+
+def _tally(session: Session, counts: dict[str, int]) -> dict[str, list[tuple[str, int | None, int]]]:
+    actions = [action for action, lines in counts.items() if 1 < lines <= _TALLY_UP_TO]
+    found: dict[str, list[tuple[str, int | None, int]]] = defaultdict(list)
+    for action, kind, class_id, lines in queries.tally_lines(session, actions) if actions else []:
+        found[action].append((kind, class_id, lines))
+    return found
+
+
+def _number(line: Decision, name: str) -> int:
+    """A number in the line's detail, 0 where there is none."""
+    return int((line.detail or {}).get(name) or 0)
+
+
+def may_undo(entry: Entry, user: User) -> bool:
+    """Reviewers take back what they did themselves, leads what anybody did."""
+    if entry.line.kind in ("import", "undo"):
+        return False
+    return user.may("lead") or (user.may("reviewer") and entry.line.user_id == user.id)
+
+
+def undo_action(session: Session, dataset: Dataset, *, user: User, action: str) -> Entry:
+    """Take one action back, or bring it back when it was undone; returns its entry as it stands now."""
+    lines = log.get_action(session, action)
+    if not lines or lines[0].dataset_id != dataset.id:
+        raise NotFound("There is no such decision in this data set.")
+    entry = describe(session, dataset, lines[-1:])[0]
+    if not may_undo(entry, user):
+        raise Forbidden("You can take back what you decided yourself; for others' decisions ask a lead.")
+    target = entry.undone_by.action if entry.undone_by else action
+    decisions.undo(session, dataset=dataset, user=user, action=target)
+    return describe(session, dataset, lines[-1:])[0]
+
+
+_WORDS = {
+    "exclude": "excluded",
+    "restore": "restored",
+    "comment": "a comment",
+    "duplicates": "a verdict on duplicates",
+    "class_add": "a new class",
+    "class_edit": "a change of a class",
+    "class_merge": "a merge of classes",
+    "class_retire": "a class retired",
+    "class_restore": "a class restored",
+    "undo": "an undo",
+    "import": "an import",
+}
+
+
+def phrase(entry: Entry) -> str:
+    """What the action did, in a few words: “fear → sad”, “sad confirmed”, “40 images”."""
+    if entry.lines > 1:
+        return f"{entry.lines:,} images"
+    before, after = entry.before, entry.after
+    match entry.line.kind:
+        case "confirm" if after:
+            return f"{_name(after.label)} confirmed"
+        case "relabel" if before and after:
+            return f"{_name(before.label)} → {_name(after.label)}"
+        case "ambiguous" if after:
+            return " or ".join(cls.name for cls in after.ambiguous)
+        case "split" if after:
+            return f"split {after.split or 'none'}"
+        case kind:
+            return _WORDS.get(kind, kind)
+
+
+def _name(cls: Class | None) -> str:
+    return cls.name if cls else "no label"
