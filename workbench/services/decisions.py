@@ -64,9 +64,27 @@ def submit(
     if not lines:
         raise Invalid("Nothing was chosen: pick at least one image.")
     _check_lines(session, dataset, lines)
-    _write(session, dataset, user, lines, action=action, queue_id=queue_id)
+    _write(session, dataset, user, [(action, line) for line in lines], queue_id=queue_id)
     refresh(session, dataset, lines, action=action)
     return action
+
+
+def submit_each(session: Session, *, dataset: Dataset, user: User, actions: Sequence[Sequence[Line]]) -> list[str]:
+    """Write many actions about images, each to be undone by itself, for the price of one: what a file decides.
+
+    actions: the lines of each, only of kinds that concern images, and no image in two of them. Returns their ids.
+    """
+    numbered = [(action, line) for lines in actions for action in [new_action()] for line in lines]
+    lines = [line for _, line in numbered]
+    _check_lines(session, dataset, lines)
+    _write(session, dataset, user, numbered)
+    image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
+    refresh_images(session, dataset, image_ids)
+    _mark_items_each(
+        session, {line.image_id: action for action, line in numbered if line.kind in VERDICTS and line.image_id}
+    )
+    refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
+    return list(dict.fromkeys(action for action, _ in numbered))
 
 
 def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_action: str | None = None) -> str:
@@ -189,11 +207,11 @@ def _write(
     session: Session,
     dataset: Dataset,
     user: User,
-    lines: Sequence[Line],
+    numbered: Sequence[tuple[str, Line]],
     *,
-    action: str,
-    queue_id: int | None,
+    queue_id: int | None = None,
 ) -> None:
+    """numbered: each line with the action that it is part of."""
     now = utc_now()
     session.flush()
     session.execute(
@@ -210,7 +228,7 @@ def _write(
                 "detail": line.detail,
                 "queue_id": queue_id,
             }
-            for line in lines
+            for action, line in numbered
         ],
     )
 
@@ -347,6 +365,20 @@ def _mark_items(session: Session, image_ids: Sequence[int], *, action: str, coun
             .where(QueueItem.image_id.in_(chunk), QueueItem.done_action.is_(None), QueueItem.group_id.is_(None))
             .values(done_action=action)
         )
+
+
+def _mark_items_each(session: Session, actions: dict[int, str]) -> None:
+    """As `_mark_items`, with an action for each image."""
+    image_ids = list(actions)
+    for start in range(0, len(image_ids), _CHUNK):
+        items = select(QueueItem).where(
+            QueueItem.image_id.in_(image_ids[start : start + _CHUNK]),
+            QueueItem.done_action.is_(None),
+            QueueItem.group_id.is_(None),
+        )
+        for item in session.scalars(items):
+            item.done_action = actions[item.image_id]
+    session.flush()
 
 
 def _reopen_items(session: Session, action: str) -> None:
