@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from workbench.models import Decision, Image, Job, Queue, QueueItem, Run
@@ -46,3 +46,8 @@ def list_unfinished_jobs(session: Session) -> Sequence[Job]:
 
 def list_unfinished_runs(session: Session) -> Sequence[Run]:
     return session.scalars(select(Run).where(Run.status.in_(("queued", "running"))).order_by(Run.id)).all()
+
+
+def requeue_running_jobs(session: Session) -> None:
+    """Jobs that ran when a backup was made are given to a worker again; they go on where they were."""
+    session.execute(update(Job).where(Job.status == "running").values(status="queued"))
