@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 from flask.typing import ResponseReturnValue
@@ -80,7 +81,8 @@ def apply_bulk(name: str) -> ResponseReturnValue:
     except Conflict as conflict:
         say(str(conflict), kind="problem")
         return _show_plan(dataset, made, status=conflict.status)
-    back = url_for("images.grid", name=name, **fields_of(parse_filter(request.args, classes)))
+    kept: dict[str, Any] = {**fields_of(parse_filter(request.args, classes))}
+    back = url_for("images.grid", name=name, **kept)
     return done(back, f"{_past(made)}. One undo in the history takes it back.")
 
 
