@@ -31,7 +31,7 @@ MEDIA_TYPES = {
     "TIFF": "image/tiff",
     "PPM": "image/x-portable-anymap",
 }
-_FORMATS = tuple(MEDIA_TYPES)
+_FORMATS = tuple(name for name in MEDIA_TYPES if name != "MPO")  # opened as a JPEG
 _MANY = {"GIF": "frames", "PNG": "frames", "WEBP": "frames", "TIFF": "pages"}
 _ORIENTATION = 0x0112
 # what Pillow's readers raise over broken files, found by feeding them damaged ones
