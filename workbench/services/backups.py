@@ -173,12 +173,12 @@ def _holds_data(home: Home) -> bool:
 @contextmanager
 def _open_reader(source: Path) -> Iterator[list[_Member]]:
     try:
-        if zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as archive:
-                yield [_zip_member(archive, info) for info in archive.infolist()]
-        elif tarfile.is_tarfile(source):
+        if tarfile.is_tarfile(source):  # first: a tar that ends with predictions, which are a zip, looks like one too
             with tarfile.open(source) as tar:
                 yield [_tar_member(tar, info) for info in tar]
+        elif zipfile.is_zipfile(source):
+            with zipfile.ZipFile(source) as archive:
+                yield [_zip_member(archive, info) for info in archive.infolist()]
         else:
             raise _not_a_backup(source)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
