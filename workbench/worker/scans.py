@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ml.dedup.groups import Group, group_pairs
 from ml.dedup.hashes import BYTES, hash_pictures, to_grey
 from ml.dedup.search import Candidates, find_candidates
-from ml.dedup.verify import SIDE, make_thumbnail, probability, verify_pairs
+from ml.dedup.verify import SIDE, draw_pairs, learn_scale, make_thumbnail, probability, verify_pairs
 from ml.images import Unreadable, decode
 from workbench import storage
 from workbench.errors import NotFound
@@ -119,7 +119,12 @@ def _read_grey(context: Context, image: Image) -> NDArray[np.uint8] | None:
 def _verify_and_store(
     context: Context, name: str, pictures: _Pictures, images: Sequence[int], found: Candidates
 ) -> dict[str, Any]:
-    thumbnails = _make_thumbnails(context, images, found)
+    sample = draw_pairs(len(images), rng=np.random.default_rng(0))
+    thumbnails = _make_thumbnails(context, images, np.unique(np.concatenate([found.a, found.b, *sample])))
+    scale = learn_scale(
+        verify_pairs(thumbnails, *sample, np.zeros(len(sample[0]), np.bool_)),
+        count=len(images),
+    )
     scores = verify_pairs(
         thumbnails,
         found.a,
@@ -128,7 +133,7 @@ def _verify_and_store(
         on_progress=lambda done, total: context.progress(done, total, "Comparing pictures"),
     )
     found, scores = _best_way(found, scores)
-    p = probability(scores)
+    p = probability(scores, scale=scale)
     groups = group_pairs(found.a, found.b, scores, p, min_p=MIN_P, apart=_list_apart(context, name, pictures, images))
     pairs = [
         FoundPair(images[a], images[b], "mirrored" if flipped else "copy", float(score), float(chance))
@@ -138,10 +143,10 @@ def _verify_and_store(
     return _store(context, name, pictures, pairs, [_spell_out(group, images, pictures) for group in groups])
 
 
-def _make_thumbnails(context: Context, images: Sequence[int], found: Candidates) -> NDArray[np.uint8]:
-    """(N, 32, 32); only the pictures that stand in a pair are read, the others stay blank."""
+def _make_thumbnails(context: Context, images: Sequence[int], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(N, 32, 32); only these rows' pictures are read, the others stay blank."""
     thumbnails = np.zeros((len(images), SIDE, SIDE), np.uint8)
-    row_of = {images[row]: int(row) for row in np.union1d(found.a, found.b)}
+    row_of = {images[row]: int(row) for row in rows}
     for _start, read, greys in _read_greys(context, list(row_of), "Reading candidates"):
         for image, grey in zip(read, greys, strict=True):
             thumbnails[row_of[image.id]] = make_thumbnail(grey)
