@@ -53,6 +53,25 @@ def count_labels(session: Session, dataset_id: int) -> dict[int | None, int]:
     return {row[0]: row[1] for row in session.execute(query)}
 
 
+def count_labels_by_split(session: Session, dataset_id: int) -> dict[int | None, dict[str | None, int]]:
+    """Images per label and split, excluded ones left out. Looks at every image."""
+    query = (
+        select(Image.label_id, Image.split, func.count())
+        .where(Image.dataset_id == dataset_id, Image.status != "excluded")
+        .group_by(Image.label_id, Image.split)
+    )
+    found: dict[int | None, dict[str | None, int]] = {}
+    for label_id, split, number in session.execute(query):
+        found.setdefault(label_id, {})[split] = number
+    return found
+
+
+def count_shown_as(session: Session, class_id: int) -> int:
+    """How many images show a class, excluded ones too: what a merge of it would change."""
+    dataset_id = select(Class.dataset_id).where(Class.id == class_id).scalar_subquery()
+    return session.scalar(select(func.count()).where(Image.dataset_id == dataset_id, Image.label_id == class_id)) or 0
+
+
 def count_splits(session: Session, dataset_id: int) -> dict[str | None, int]:
     query = select(Image.split, func.count()).where(Image.dataset_id == dataset_id).group_by(Image.split)
     return {row[0]: row[1] for row in session.execute(query)}

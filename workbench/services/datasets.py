@@ -18,15 +18,21 @@ DIGITS = "1234567890"
 
 def ensure_dataset(session: Session, name: str) -> Dataset:
     """The data set of that name, made if absent."""
-    name = name.strip()
-    if not re.fullmatch(r"[^\s/\\][^/\\\n]{0,79}", name):
-        raise Invalid("A data set's name has 1 to 80 characters and no slash.", dataset="1 to 80 characters, no slash.")
+    name = read_dataset_name(name)
     found = queries.find_dataset(session, name)
     if found is None:
         found = Dataset(name=name)
         session.add(found)
         session.flush()
     return found
+
+
+def read_dataset_name(name: str) -> str:
+    """Without the blanks around it; raises Invalid if no data set can be called that."""
+    name = name.strip()
+    if not re.fullmatch(r"[^\s/\\][^/\\\n]{0,79}", name):
+        raise Invalid("A data set's name has 1 to 80 characters and no slash.", dataset="1 to 80 characters, no slash.")
+    return name
 
 
 def ensure_classes(session: Session, dataset: Dataset, names: Sequence[str]) -> dict[str, Class]:
@@ -77,6 +83,22 @@ def edit_class(session: Session, *, dataset: Dataset, user: User, cls: Class, **
     _check_key(changes.get("key", ""), others)
     line = Line("class_edit", class_id=cls.id, detail=changes)
     return decisions.submit(session, dataset=dataset, user=user, lines=[line])
+
+
+def move_class(session: Session, *, dataset: Dataset, user: User, cls: Class, step: int) -> str:
+    """Swap places with the open class before (step -1) or after (step 1) it, as one action."""
+    opened = queries.list_open_classes(session, dataset.id)
+    ids = [other.id for other in opened]
+    target = ids.index(cls.id) + step if cls.id in ids else -1
+    if not 0 <= target < len(opened):
+        raise Invalid("This class cannot be moved further.")
+    opened[target - step], opened[target] = opened[target], opened[target - step]
+    lines = [
+        Line("class_edit", class_id=other.id, detail={"position": position})
+        for position, other in enumerate(opened)
+        if other.position != position
+    ]
+    return decisions.submit(session, dataset=dataset, user=user, lines=lines)
 
 
 def merge_class(session: Session, *, dataset: Dataset, user: User, cls: Class, into: Class) -> str:

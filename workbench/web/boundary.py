@@ -29,6 +29,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
+_READING_POSTS = {"imports.upload"}  # storing an upload takes a while and must not hold the writer meanwhile
 _NO_SESSION = {"static"}
 
 
@@ -60,6 +61,7 @@ def _open_session() -> None:
         return
     database: Database = current_app.extensions["workbench"]
     writes = request.method not in ("GET", "HEAD", "OPTIONS") or request.endpoint in _WRITING_GETS
+    writes = writes and request.endpoint not in _READING_POSTS
     if request.method == "HEAD" and request.endpoint in _WRITING_GETS:
         abort(405)
     g.stack = ExitStack()
