@@ -11,7 +11,7 @@ from ml.devices import PRECISIONS
 CLASS_WEIGHTINGS = ("none", "balanced")
 OPTIMIZERS = ("sgd", "adamw")
 
-SMALL_BATCH = 32  # images
+SMALL_BATCH = 64  # images
 
 RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both allowed
     "image_size": (4, 1024),
@@ -46,10 +46,10 @@ class TrainConfig:
     image_size: int = 48  # side of the square images, pixels
     channels: int = 1  # 1 grey, 3 colour
     epochs: int = 10  # each with its report, validation and checkpoint
-    min_steps: int = 300  # optimiser steps at least, which small data sets reach by smaller batches and more passes
+    min_steps: int = 300  # optimiser steps at least, about: small data sets take smaller batches and more passes
     batch_size: int = 128  # images per optimiser step, at most (see plan_passes)
     optimizer: str = "adamw"  # or "sgd", with Nesterov momentum
-    learning_rate: float = 0.004  # its peak; a cosine leads up to it and down to nothing
+    learning_rate: float = 0.008  # its peak; a cosine leads up to it and down to nothing
     warmup: float = 0.2  # fraction of the steps that lead up to the peak
     momentum: float = 0.9  # of SGD; AdamW's first beta
     weight_decay: float = 0.05  # on matrices and filters only, not on biases and normalisation
@@ -82,10 +82,12 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value}")
 
 
-PRESETS: dict[str, dict[str, Any]] = {  # what each changes in TrainConfig's defaults
+STRONG = {"shift": 0.08, "rotation": 10.0, "zoom": 0.1, "brightness": 0.1, "contrast": 0.2, "erasing": 0.25}
+
+PRESETS: dict[str, dict[str, Any]] = {  # what each changes in TrainConfig's defaults; docs/experiments.md says why
     "quick": {},
-    "standard": {"epochs": 60, "min_steps": 1500},
-    "thorough": {"epochs": 120, "min_steps": 3000},
+    "standard": {"epochs": 40, "min_steps": 1200, "augment": STRONG},
+    "thorough": {"epochs": 100, "min_steps": 3000, "augment": {**STRONG, "erasing": 0.5}},
 }
 
 
@@ -100,7 +102,7 @@ def make_config(preset: str = "quick", **overrides: Any) -> TrainConfig:
         raise ValueError(f"no preset is called {preset!r}: use {', '.join(PRESETS)}")
     if "epochs" in overrides:
         overrides = {"min_steps": 0, **overrides}
-    return _override(TrainConfig(**PRESETS[preset]), overrides)
+    return _override(_override(TrainConfig(), PRESETS[preset]), overrides)
 
 
 def read_config(stored: dict[str, Any]) -> TrainConfig:
@@ -117,7 +119,7 @@ def plan_passes(config: TrainConfig, image_count: int) -> tuple[int, int]:
     """Passes over the data in an epoch, and optimiser steps in a pass, for `image_count` training images.
 
     A step takes `batch_size` images. Where that makes fewer than `min_steps` steps in all, it takes fewer (SMALL_BATCH
-    at least), and where that is not enough, an epoch passes over the data several times. Batches are of equal
+    at least), and where that is far from enough, an epoch passes over the data several times. Batches are of equal
     size, and none holds a single image, of which batch normalisation can make nothing.
     """
     batch_size = config.batch_size
@@ -125,7 +127,7 @@ def plan_passes(config: TrainConfig, image_count: int) -> tuple[int, int]:
         enough = image_count * config.epochs // config.min_steps
         batch_size = min(batch_size, max(SMALL_BATCH, enough))
     steps = max(1, min(math.ceil(image_count / batch_size), image_count // 2))
-    return max(1, math.ceil(config.min_steps / (config.epochs * steps))), steps
+    return max(1, round(config.min_steps / (config.epochs * steps))), steps
 
 
 def learning_rate_at(config: TrainConfig, step: int, total: int) -> float:

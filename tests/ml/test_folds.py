@@ -104,7 +104,7 @@ def test_cross_predict_finds_the_right_class_of_wrong_labels(tmp_path):
     labels[[4, 5, 50]] = 1 - labels[[4, 5, 50]]
     labels[[10, 11]] = -1
     indices = np.arange(90)[::-1].copy()  # in another order, and not all of them
-    probs = cross(tmp_path, indices=indices, labels=labels, config=tiny_config(min_steps=120))
+    probs = cross(tmp_path, indices=indices, labels=labels, config=tiny_config(min_steps=60))
     assert probs.dtype == np.float32
     assert probs.shape == (90, 2)
     assert (probs.argmax(1) == truth[indices]).mean() >= 0.95
