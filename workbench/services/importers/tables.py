@@ -18,7 +18,11 @@ class Table:
         self._text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         csv.field_size_limit(_MAX_FIELD)
         self._reader = csv.reader(self._text)
-        self.header = [column.strip() for column in next(self._lines(), [])]
+        try:
+            self.header = [column.strip() for column in next(self._lines(), [])]
+        except Invalid:
+            self.close()
+            raise
         self.keys = [column.casefold() for column in self.header]
 
     def find(self, *names: str) -> int | None:
