@@ -33,3 +33,9 @@ def list_queued(session: Session, *, beyond: Sequence[int] = ()) -> list[Job]:
 def find_open_job(session: Session, *, kind: str, dataset_id: int | None) -> Job | None:
     query = select(Job).where(Job.kind == kind, Job.dataset_id == dataset_id, Job.status.in_(OPEN))
     return session.scalar(query.order_by(Job.id).limit(1))
+
+
+def list_done_jobs(session: Session, *, kind: str, dataset_id: int, limit: int = 10) -> list[Job]:
+    """The newest first."""
+    query = select(Job).where(Job.kind == kind, Job.dataset_id == dataset_id, Job.status == "done")
+    return list(session.scalars(query.order_by(Job.id.desc()).limit(limit)))

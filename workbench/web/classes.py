@@ -70,8 +70,7 @@ def edit(name: str, class_id: int) -> ResponseReturnValue:
             del changes["colour"]  # a colour field writes small letters
         datasets.edit_class(db(), dataset=dataset, user=me(), cls=cls, **changes)
     except Invalid as error:
-        db().rollback()
-        return _show(dataset, error=error, cls=load_class(class_id, dataset))
+        return _show(dataset, error=error, cls=cls)
     return done(url_for("classes.index", name=name), f"Saved {cls.name}. {_ONE_UNDO}")
 
 
