@@ -1,14 +1,489 @@
-"""Runs: the list, one run, two compared; asking for a training."""
+"""Runs: the list, asking for a training, watching it, what came out, two runs side by side."""
 
-from flask import Blueprint
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
-from workbench.web.boundary import page
-from workbench.web.loaders import load_dataset
+from workbench.errors import Invalid, NotFound
+from workbench.models import SPLITS, Dataset, Job, Queue, Run
+from workbench.queries import datasets, run_pages
+from workbench.queries import runs as queries
+from workbench.services import comparisons, confusions, runs, training_requests
+from workbench.services.architectures import ARCHITECTURES
+from workbench.services.curves import Epoch, read_curves
+from workbench.services.evaluations import Judged, evaluate, judge
+from workbench.services.training_requests import TrainingRequest
+from workbench.web import charts
+from workbench.web.accounts import me, needs
+from workbench.web.boundary import db, done, home, page
+from workbench.web.charts import IntervalBar, LineChart, Series
+from workbench.web.loaders import load_dataset, load_run
 
 blueprint = Blueprint("runs", __name__)
+
+PER_PAGE = 30
+CELL_IMAGES = 200
+FLIPPED_IMAGES = 24
+SECONDS_PER_IMAGE = 3.0  # what a reviewer needs for a card, for telling minutes
+PRESETS = {
+    "quick": "minutes: to see where labels and model stand",
+    "standard": "about half an hour for 30,000 small images: the one to promote",
+    "thorough": "an hour or more: the last points of accuracy",
+}
+VARIATIONS = {
+    "mirrored": "Yes, with mirror images",
+    "unmirrored": "Yes, without mirror images: where left and right mean something, as in digits",
+    "none": "No, as they are",
+}
+OVER = ("done", "failed", "cancelled")
+
+
+# --- the list ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run with what the list says about it. status: of the job where the run's row has not heard of its end."""
+
+    run: Run
+    job: Job | None
+
+    @property
+    def status(self) -> str:
+        if self.run.status not in OVER and self.job is not None and self.job.is_over:
+            return "failed" if self.job.status == "done" else self.job.status
+        return self.run.status
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+    @property
+    def bar(self) -> IntervalBar | None:
+        return measure_bar(self.run.metrics) if self.run.metrics else None
+
+    @property
+    def share(self) -> float | None:
+        """How far it is, by its job, else by its epochs; none before the first image."""
+        if self.job is not None and self.job.total:
+            return self.job.done / self.job.total
+        epochs = self.run.config.get("training", {}).get("epochs")
+        return self.run.epochs_done / epochs if epochs else None
+
+    def left_s(self, now: datetime) -> float | None:
+        """Seconds to go at the present pace, coarse, so that the words stand still; none while it is too early to tell."""
+        if self.job is None or self.job.started_at is None or not self.share or self.share < 0.01:
+            return None
+        seconds = (now - self.job.started_at).total_seconds() * (1 - self.share) / self.share
+        step = 5 if seconds < 60 else 30 if seconds < 600 else 60
+        return float(max(step, step * round(seconds / step)))
+
+
+def measure_bar(metrics: Mapping[str, Any]) -> IntervalBar:
+    chance = metrics["baseline"]["accuracy"]
+    words = f"Accuracy {metrics['accuracy'] or 0:.1%}, 95 % interval {metrics['low']:.1%} to {metrics['high']:.1%}"
+    return charts.interval_bar(
+        metrics["accuracy"], low=metrics["low"], high=metrics["high"], baseline=chance, words=words
+    )
 
 
 @blueprint.get("/d/<name>/runs")
 def index(name: str) -> ResponseReturnValue:
-    return page("error.html", dataset=load_dataset(name), code=404, sentence="This page is being written.")
+    dataset = load_dataset(name)
+    found = run_pages.list_page(
+        db(), dataset_id=dataset.id, before=request.args.get("before", type=int), limit=PER_PAGE + 1
+    )
+    jobs = run_pages.get_jobs(db(), [run.id for run in found], dataset_id=dataset.id)
+    return page(
+        "runs/index.html",
+        dataset=dataset,
+        rows=[RunRow(run, jobs.get(run.id)) for run in found[:PER_PAGE]],
+        following=found[PER_PAGE - 1].id if len(found) > PER_PAGE else None,
+        image_count=datasets.count_images(db(), dataset.id),
+    )
+
+
+def _load_row(name: str, run_id: int) -> tuple[Dataset, RunRow]:
+    dataset = load_dataset(name)
+    run = load_run(run_id, dataset)
+    return dataset, RunRow(run, run_pages.get_jobs(db(), [run.id], dataset_id=dataset.id).get(run.id))
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/progress")
+def progress(name: str, run_id: int) -> ResponseReturnValue:
+    """One line of the list while it trains; when it is over, the list is loaded anew."""
+    dataset, row = _load_row(name, run_id)
+    if row.is_over:
+        return done(url_for(".index", name=name))
+    return page("runs/_progress.html", dataset=dataset, row=row)
+
+
+# --- asking for a training --------------------------------------------------------------------------------------
+
+
+@blueprint.get("/d/<name>/runs/new")
+@needs("lead")
+def new(name: str) -> ResponseReturnValue:
+    return _show_form(load_dataset(name), typed={}, fields={})
+
+
+def _show_form(
+    dataset: Dataset, *, typed: Mapping[str, str], fields: Mapping[str, str], problem: str = "", status: int = 200
+) -> ResponseReturnValue:
+    last = next(iter(queries.list_done_runs(db(), dataset_id=dataset.id, limit=1)), None)
+    return page(
+        "runs/new.html",
+        status=status,
+        dataset=dataset,
+        typed=dict(typed),
+        fields=dict(fields),
+        problem=problem,
+        presets=PRESETS,
+        architectures=ARCHITECTURES,
+        variations=VARIATIONS,
+        last=last,
+        splits=datasets.count_splits(db(), dataset.id),
+    )
+
+
+@blueprint.post("/d/<name>/runs")
+@needs("lead")
+def create(name: str) -> ResponseReturnValue:
+    dataset = load_dataset(name)
+    try:
+        asked = parse_training(request.form)
+        run = training_requests.ask_for_training(db(), dataset=dataset, user=me(), request=asked)
+    except Invalid as error:
+        return _show_form(dataset, typed=request.form, fields=error.fields, problem=str(error), status=422)
+    return done(url_for(".show", name=name, run_id=run.id), f"Run {run.id} is queued.")
+
+
+def parse_training(form: Mapping[str, str]) -> TrainingRequest:
+    """The form as a request; Invalid names every field that cannot be read."""
+    problems: dict[str, str] = {}
+    number = partial(_parse_number, form, problems)
+    epochs, patience = number("epochs", low=1, high=10_000), number("patience", low=0, high=10_000)
+    folds, seed = number("folds", low=0, high=20) or 0, number("seed", low=0, high=2**53) or 0
+    if folds == 1:
+        problems["folds"] = "0 for none, or 2 to 20."
+    vary = form.get("vary", "mirrored")
+    if vary not in VARIATIONS:
+        problems["vary"] = "Choose one of these."
+    if problems:
+        raise Invalid("Some fields need another value.", **problems)
+    return TrainingRequest(
+        arch=form.get("arch", "").strip() or "compact",
+        preset=form.get("preset", "quick"),
+        epochs=epochs,
+        folds=folds,
+        seed=seed,
+        balanced=form.get("balanced") == "on",
+        vary=vary,
+        patience=patience,
+        promote=form.get("promote") == "on",
+    )
+
+
+def _parse_number(form: Mapping[str, str], problems: dict[str, str], field: str, *, low: int, high: int) -> int | None:
+    words = form.get(field, "").strip()
+    if not words:
+        return None
+    if not words.isascii() or not words.isdecimal() or not low <= int(words) <= high:
+        problems[field] = f"A whole number from {low} to {high:,}."
+        return None
+    return int(words)
+
+
+@blueprint.post("/d/<name>/runs/<int:run_id>/cancel")
+@needs("lead")
+def cancel(name: str, run_id: int) -> ResponseReturnValue:
+    _, row = _load_row(name, run_id)
+    training_requests.cancel_training(run=row.run, job=row.job)
+    return done(url_for(".show", name=name, run_id=run_id), "The training stops at its next step.")
+
+
+@blueprint.post("/d/<name>/runs/<int:run_id>/retry")
+@needs("lead")
+def retry(name: str, run_id: int) -> ResponseReturnValue:
+    dataset, row = _load_row(name, run_id)
+    training_requests.retry_training(db(), dataset=dataset, run=row.run, job=row.job, user=me())
+    return done(url_for(".show", name=name, run_id=run_id), "Queued again; it goes on from its last whole epoch.")
+
+
+@blueprint.post("/d/<name>/runs/<int:run_id>/promote")
+@needs("lead")
+def promote(name: str, run_id: int) -> ResponseReturnValue:
+    dataset = load_dataset(name)
+    runs.promote(db(), home(), load_run(run_id, dataset))
+    return done(url_for(".show", name=name, run_id=run_id), f"Run {run_id} is promoted; its queues are open.")
+
+
+# --- one run ----------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>")
+def show(name: str, run_id: int) -> ResponseReturnValue:
+    """While it trains: how far. Afterwards: what came out, or why nothing did."""
+    dataset, row = _load_row(name, run_id)
+    curves = read_curves(home(), run_id)
+    basics: dict[str, Any] = {
+        "dataset": dataset,
+        "row": row,
+        "run": row.run,
+        "curves": curves,
+        "charts": draw_curves(curves, _chance(row.run)),
+        "command": training_requests.command_of(dataset, row.run),
+        "by": run_pages.get_user_name(db(), row.run.created_by_id),
+    }
+    if row.status == "done":
+        return page("runs/done.html", **basics, **_results(dataset, row.run))
+    return page("runs/failed.html" if row.is_over else "runs/live.html", **basics)
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/live")
+def live(name: str, run_id: int) -> ResponseReturnValue:
+    """The block that a page of a running training asks for every two seconds."""
+    dataset, row = _load_row(name, run_id)
+    if row.is_over:
+        return done(url_for(".show", name=name, run_id=run_id))
+    curves = read_curves(home(), run_id)
+    return page(
+        "runs/_live.html", dataset=dataset, row=row, run=row.run, curves=curves, charts=draw_curves(curves, None)
+    )
+
+
+def draw_curves(curves: Sequence[Epoch], chance: float | None) -> list[LineChart]:
+    """Accuracy and loss by epoch, training beside validation; empty before the first epoch."""
+    if not curves:
+        return []
+    x = [float(epoch.epoch) for epoch in curves]
+    span = (1.0, float(max(curves[-1].epochs, 2)))
+    has_validation = any(epoch.validation_loss is not None for epoch in curves)
+
+    def pair(measure: str) -> list[Series]:
+        found = [Series("training", [getattr(epoch, f"train_{measure}") for epoch in curves], "quiet")]
+        if has_validation:
+            found.append(Series("validation", [getattr(epoch, f"validation_{measure}") for epoch in curves], "a"))
+        return found
+
+    base = (chance, "chance") if chance is not None else None
+    return [
+        charts.line_chart("Accuracy", pair("accuracy"), x=x, x_name="Epoch", percent=True, baseline=base, x_range=span),
+        charts.line_chart("Loss", pair("loss"), x=x, x_name="Epoch", x_range=span),
+    ]
+
+
+def _chance(run: Run) -> float | None:
+    return run.metrics["baseline"]["accuracy"] if run.metrics else None
+
+
+def _results(dataset: Dataset, run: Run) -> dict[str, Any]:
+    metrics = run.metrics or {}
+    judged = _judge(run)
+    champion = queries.get_promoted(db(), dataset)
+    found = confusions.list_confusions(judged, metrics["most_confused"]) if judged else []
+    shown = [image.image_id for confusion in found for image in confusion.images]
+    return {
+        "metrics": metrics,
+        "splits": SPLITS,
+        "bar": measure_bar(metrics),
+        "matrix": charts.matrix(metrics["confusion"], metrics["classes"]),
+        "per_class": list_classes(metrics),
+        "classes": {cls.name: cls for cls in datasets.list_classes(db(), dataset.id)},
+        "confusions": found,
+        "images": run_pages.get_images(db(), shown),
+        "newest": measure_newest(judged, metrics) if judged else None,
+        "champion": champion,
+        "against": _against(champion, run),
+        "next": say_next(run_pages.list_queues(db(), run_id=run.id)),
+    }
+
+
+def _judge(run: Run, split: str | None = None) -> Judged | None:
+    """What the run said beside the newest labels; none when its predictions are gone."""
+    try:
+        return judge(db(), home(), run, split=split)
+    except NotFound:
+        return None
+
+
+def _against(champion: Run | None, run: Run) -> str | None:
+    """How the run does against the promoted one, in a sentence; none where the two cannot be compared."""
+    if champion is None or champion.id == run.id:
+        return None
+    try:
+        return str(comparisons.compare(db(), home(), run_a=champion, run_b=run)["sentence"])
+    except (Invalid, NotFound):
+        return None
+
+
+def measure_newest(judged: Judged, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The same predictions by the newest labels, if that is another number than at the time; none if not."""
+    if len(judged.image_ids) == 0:
+        return None
+    found = evaluate(judged.probs, judged.labels, class_names=judged.class_names)
+    same = (found["right"], found["n"]) == (metrics["right"], metrics["n"])
+    return None if same else found
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    row: dict[str, Any]
+    recall: IntervalBar
+
+
+def list_classes(metrics: Mapping[str, Any]) -> list[ClassRow]:
+    """The classes with most images first."""
+    rows = sorted(metrics["per_class"], key=lambda row: -row["support"])
+    return [
+        ClassRow(row, charts.interval_bar(row["recall"], low=row["recall_low"], high=row["recall_high"]))
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Next:
+    """The queues that a run opened, and what they promise."""
+
+    queues: list[Queue]
+    images: int
+    wrong: float | None
+    minutes: int
+
+
+def say_next(queues: list[Queue]) -> Next | None:
+    if not queues:
+        return None
+    images = sum(queue.size for queue in queues)
+    known = [queue.expected_hits for queue in queues if queue.expected_hits is not None]
+    return Next(queues, images, sum(known) if known else None, max(1, round(images * SECONDS_PER_IMAGE / 60)))
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/cell")
+def cell(name: str, run_id: int) -> ResponseReturnValue:
+    """The images of one cell of the confusion matrix, by the newest labels, the surest predictions first."""
+    dataset, row = _load_row(name, run_id)
+    true, predicted = request.args.get("true", ""), request.args.get("predicted", "")
+    judged = judge(db(), home(), row.run)
+    if not {true, predicted} <= set(judged.class_names):
+        raise NotFound("There is no such cell in this run's matrix; its classes may have been merged since.")
+    found = confusions.list_cell(judged, true=true, predicted=predicted)
+    return page(
+        "runs/cell.html",
+        dataset=dataset,
+        run=row.run,
+        label=true,
+        predicted=predicted,
+        splits=SPLITS,
+        classes={cls.name: cls for cls in datasets.list_classes(db(), dataset.id)},
+        found=found[:CELL_IMAGES],
+        total=len(found),
+        split=judged.split,
+        images=run_pages.get_images(db(), [each.image_id for each in found[:CELL_IMAGES]]),
+    )
+
+
+# --- two runs ---------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/d/<name>/compare")
+def compare(name: str) -> ResponseReturnValue:
+    """Two runs on the same images by the same, newest labels."""
+    dataset = load_dataset(name)
+    choices = queries.list_done_runs(db(), dataset_id=dataset.id)
+    first, second, split = parse_compare(request.args)
+    basics: dict[str, Any] = {"dataset": dataset, "choices": choices, "a": first, "b": second, "split": split}
+    if first is None or second is None or first == second:
+        problem = "Choose two different runs." if request.args else ""
+        return page("runs/compare.html", status=422 if problem else 200, problem=problem, found=None, **basics)
+    pair = (load_run(first, dataset), load_run(second, dataset))
+    try:
+        return page("runs/compare.html", problem="", **basics, **_compare(dataset, *pair, split=split))
+    except Invalid as error:
+        return page("runs/compare.html", status=422, problem=str(error), found=None, **basics)
+
+
+def parse_compare(args: MultiDict[str, str]) -> tuple[int | None, int | None, str | None]:
+    """`a` and `b`, or two `run` from the list's boxes: the older one is a."""
+    ticked = sorted(args.getlist("run", type=int))
+    if len(ticked) == 2:
+        return ticked[0], ticked[1], None
+    return args.get("a", type=int), args.get("b", type=int), args.get("split") or None
+
+
+def _compare(dataset: Dataset, run_a: Run, run_b: Run, *, split: str | None) -> dict[str, Any]:
+    found = comparisons.compare(db(), home(), run_a=run_a, run_b=run_b, split=split)
+    judged = _judge_both(run_a, run_b, split=found["split"])
+    classes = {cls.name: cls for cls in datasets.list_classes(db(), dataset.id)}
+    names = (f"run {run_a.id}", f"run {run_b.id}")
+    return {
+        "found": found,
+        "run_a": run_a,
+        "run_b": run_b,
+        "bars": [_side_bar(found["a_accuracy"]), _side_bar(found["b_accuracy"])],
+        "per_class": [
+            (row, charts.paired_bars(row["class"], row["a_recall"], row["b_recall"], names=names))
+            for row in found["per_class"]
+        ],
+        "change": _draw_change(*judged),
+        "strips": _list_strips(found["flipped"], *judged),
+        "classes": classes,
+    }
+
+
+def _side_bar(side: Mapping[str, float]) -> IntervalBar:
+    return charts.interval_bar(side["accuracy"], low=side["low"], high=side["high"])
+
+
+def _judge_both(run_a: Run, run_b: Run, *, split: str) -> tuple[Judged, Judged]:
+    first, second = (judge(db(), home(), run, split=split) for run in (run_a, run_b))
+    both = np.intersect1d(first.image_ids, second.image_ids)
+    return first.take(np.isin(first.image_ids, both)), second.take(np.isin(second.image_ids, both))
+
+
+def _draw_change(first: Judged, second: Judged) -> charts.Matrix | None:
+    """How the matrix changed; none where the two runs know different classes."""
+    if first.class_ids != second.class_ids:
+        return None
+    before, after = (confusions.count_confusions(judged).tolist() for judged in (first, second))
+    return charts.change_matrix(before, after, first.class_names)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Images whose prediction flipped in one way, the first of them shown with both predictions."""
+
+    title: str
+    words: str
+    total: int
+    images: list[Any]
+    said_a: dict[int, tuple[str, float]]
+    said_b: dict[int, tuple[str, float]]
+
+
+def _list_strips(flipped: Mapping[str, list[int]], first: Judged, second: Judged) -> list[Strip]:
+    kinds = (
+        ("b_right", "Fixed", "wrong before, right now"),
+        ("a_right", "Broken", "right before, wrong now"),
+        ("both_wrong", "Still wrong, differently", "another wrong class than before"),
+    )
+    shown = {kind: flipped[kind][:FLIPPED_IMAGES] for kind, _, _ in kinds}
+    images = run_pages.get_images(db(), [image_id for ids in shown.values() for image_id in ids])
+    return [
+        Strip(
+            title,
+            words,
+            len(flipped[kind]),
+            [images[image_id] for image_id in shown[kind]],
+            confusions.said_of(first, shown[kind]),
+            confusions.said_of(second, shown[kind]),
+        )
+        for kind, title, words in kinds
+    ]

@@ -1,0 +1,74 @@
+"""The cells of a run's confusion matrix: which images, and a few to show. By the newest labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.services.evaluations import Judged
+
+
+@dataclass(frozen=True)
+class CellImage:
+    image_id: int
+    confidence: float
+
+
+def count_confusions(judged: Judged) -> NDArray[np.int64]:
+    """int (K, K): rows are labels, columns predictions."""
+    size = len(judged.class_ids)
+    cells = judged.labels * size + judged.probs.argmax(1)
+    return np.bincount(cells, minlength=size * size).reshape(size, size)
+
+
+def list_cell(judged: Judged, *, true: str, predicted: str, limit: int | None = None) -> list[CellImage]:
+    """The images of one cell, the most confident predictions first; none if the run does not know a class."""
+    if not {true, predicted} <= set(judged.class_names):
+        return []
+    row, column = judged.class_names.index(true), judged.class_names.index(predicted)
+    kept = np.flatnonzero((judged.labels == row) & (judged.probs.argmax(1) == column))
+    confidence = _confidence(judged)[kept]
+    order = np.lexsort((judged.image_ids[kept], -confidence))[:limit]
+    return [CellImage(int(judged.image_ids[kept[place]]), float(confidence[place])) for place in order]
+
+
+def _confidence(judged: Judged) -> NDArray[np.float64]:
+    best: NDArray[np.float64] = judged.probs.max(1) / judged.probs.sum(1)
+    return best
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A pair that the run mixes up, with its first images."""
+
+    true: str
+    predicted: str
+    n: int
+    share: float
+    images: list[CellImage]
+
+
+def list_confusions(judged: Judged, pairs: Sequence[dict[str, Any]], *, examples: int = 6) -> list[Confusion]:
+    """pairs: as `evaluations.list_most_confused` gives them."""
+    return [
+        Confusion(
+            pair["true"],
+            pair["predicted"],
+            pair["n"],
+            pair["share"],
+            list_cell(judged, true=pair["true"], predicted=pair["predicted"], limit=examples),
+        )
+        for pair in pairs
+    ]
+
+
+def said_of(judged: Judged, image_ids: Sequence[int]) -> dict[int, tuple[str, float]]:
+    """Image id -> the class that the run gives it, and how sure it is."""
+    places = np.searchsorted(judged.image_ids, np.array(image_ids, np.int64))
+    best, confidence = judged.probs.argmax(1), _confidence(judged)
+    return {
+        image_id: (judged.class_names[best[place]], float(confidence[place]))
+        for image_id, place in zip(image_ids, places.tolist(), strict=True)
+    }
