@@ -21,22 +21,45 @@ const scalePicture = () => {
 
 const stretched = () => localStorage.getItem("workbench.stretch") === "on";
 
-const withStretch = (address) => (stretched() ? `${address}?stretch=1` : address);
+// The darkest and lightest hundredth of the pixels become black and white; what lies between is spread evenly.
+const stretch = (picture) => {
+  const canvas = document.createElement("canvas");
+  canvas.width = picture.naturalWidth;
+  canvas.height = picture.naturalHeight;
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(picture, 0, 0);
+  const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);
+  const grey = [];
+  for (let at = 0; at < pixels.data.length; at += 4) grey.push((pixels.data[at] + pixels.data[at + 1] + pixels.data[at + 2]) / 3);
+  grey.sort((one, other) => one - other);
+  const low = grey[Math.floor(grey.length / 100)];
+  const factor = 255 / Math.max(1, grey[Math.floor((grey.length * 99) / 100)] - low);
+  for (let at = 0; at < pixels.data.length; at += 1) if (at % 4 !== 3) pixels.data[at] = (pixels.data[at] - low) * factor;
+  pen.putImageData(pixels, 0, 0);
+  return canvas.toDataURL();
+};
 
 const applyStretch = () => {
   const picture = document.getElementById("picture");
   const button = document.querySelector("[data-stretch]");
   if (!picture || !button) return;
   button.setAttribute("aria-pressed", String(stretched()));
-  const wanted = withStretch(picture.getAttribute("src").split("?")[0]);
-  if (picture.getAttribute("src") !== wanted) picture.src = wanted;
+  const plain = picture.dataset.plain || picture.src;
+  if (!stretched()) { if (picture.dataset.plain) picture.src = plain; return; }
+  if (picture.dataset.plain) { picture.src = picture.dataset.stretched; return; }
+  picture.decode().then(() => {
+    if (!picture.isConnected || picture.dataset.plain) return;
+    picture.dataset.plain = plain;
+    picture.dataset.stretched = stretch(picture);
+    if (stretched()) picture.src = picture.dataset.stretched;
+  }).catch(() => {});
 };
 
 const fetchAhead = () => {
   const addresses = (card()?.dataset.upcoming || "").trim().split(/\s+/).filter(Boolean);
   for (const address of addresses) {
     const picture = new Image();
-    picture.src = withStretch(address);
+    picture.src = address;
     fetched.push(picture);
   }
   fetched.splice(0, Math.max(0, fetched.length - 12));

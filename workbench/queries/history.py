@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, bindparam, func, literal, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from workbench.models import Decision, Image, Import
+from workbench.models import Dataset, Decision, Image, Import, Queue
 
 
 def list_last_lines(
@@ -76,18 +76,6 @@ def tally_lines(session: Session, actions: Sequence[str]) -> list[Row[str, str, 
     return list(session.execute(query))
 
 
-def list_some_images(session: Session, action: str, *, limit: int) -> list[Image]:
-    """The first images of a bulk action."""
-    query = (
-        select(Image)
-        .join(Decision, Decision.image_id == Image.id)
-        .where(Decision.action == action)
-        .order_by(Decision.id)
-        .limit(limit)
-    )
-    return list(session.scalars(query))
-
-
 def list_undos(session: Session, actions: Sequence[str]) -> list[Decision]:
     """The lines that undo these actions, the lines that undo those, and so on, oldest first, with who wrote them."""
     found: list[Decision] = []
@@ -111,6 +99,14 @@ def get_images(session: Session, image_ids: Sequence[int]) -> dict[int, Image]:
     if not image_ids:
         return {}
     return {image.id: image for image in session.scalars(select(Image).where(Image.id.in_(image_ids)))}
+
+
+def get_queue_titles(session: Session, dataset: Dataset) -> dict[int, str]:
+    """Of all queues of the data set, closed ones too: a log line names its queue by id alone."""
+    return {
+        row.id: row.title
+        for row in session.execute(select(Queue.id, Queue.title).where(Queue.dataset_id == dataset.id))
+    }
 
 
 def get_imports(session: Session, import_ids: Sequence[int]) -> dict[int, Import]:

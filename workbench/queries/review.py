@@ -213,6 +213,7 @@ def count_outcomes(session: Session, queue: Queue) -> dict[str, int]:
     )
     query = (
         select(outcome, func.count())
+        .select_from(QueueItem)
         .join(Image, Image.id == QueueItem.image_id)
         .where(QueueItem.queue_id == queue.id, QueueItem.done_action.is_not(None))
         .group_by(outcome)
@@ -225,6 +226,7 @@ def list_moves(session: Session, queue: Queue, *, limit: int = 6) -> list[tuple[
     """(given class, class now, images) of the items that reviewers relabelled, the most frequent first."""
     query = (
         select(QueueItem.given_id, Image.label_id, func.count())
+        .select_from(QueueItem)
         .join(Image, Image.id == QueueItem.image_id)
         .where(
             QueueItem.queue_id == queue.id,

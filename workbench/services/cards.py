@@ -223,13 +223,14 @@ class Ending:
     outcomes: dict[str, int]
     moves: list[tuple[Class, Class, int]]
     held: int  # open items that others hold
-    others: list[QueueRow]  # queues that wait
+    others: list[QueueRow]  # queues that wait, the one with most to find first
 
 
 def make_ending(session: Session, dataset: Dataset, queue: Queue, *, open_items: int) -> Ending:
     by_id = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
     moves = [(by_id.get(given or 0), by_id.get(now or 0), n) for given, now, n in queries.list_moves(session, queue)]
     waiting = [row for row in queues.list_queues(session, dataset.id) if row.open and row.queue.id != queue.id]
+    waiting.sort(key=lambda row: (row.queue.expected_hits or 0) / row.queue.size, reverse=True)
     return Ending(
         outcomes=queries.count_outcomes(session, queue),
         moves=[(given, now, n) for given, now, n in moves if given is not None and now is not None],

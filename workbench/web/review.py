@@ -72,6 +72,7 @@ def _show(
         ending=None if shown else cards.make_ending(db(), dataset, queue, open_items=progress.open),
         progress=progress,
         blind=is_blind,
+        wants_blind=bool(session.get("blind")),
         recent=history.list_recent(db(), dataset, user=me()) if me().may("reviewer") else [],
         verdict=cards.find_verdict(db(), dataset, shown.image) if shown and settled else None,
         conflict=conflict,
