@@ -101,8 +101,9 @@ def _check_settings(preset: str, overrides: dict[str, Any]) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    """What ml says begins in lower case, or with the name of a setting, which stays as it is."""
+    text = str(error).rstrip(".")
+    return f"{text}." if "_" in text.partition(" ")[0] else f"{text[:1].upper()}{text[1:]}."
 
 
 def _train_or_say_why(context: Context, run_id: int) -> None:
