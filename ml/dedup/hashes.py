@@ -68,7 +68,7 @@ def _low_frequencies(images: NDArray[np.float32], side: int) -> NDArray[np.float
 
 
 def _pack(low: NDArray[np.float64]) -> NDArray[np.uint8]:
-    values = low.reshape(len(low), -1)  # (N, side * side)
+    values = low.reshape(len(low), low.shape[1] * low.shape[2])  # (N, side * side)
     half = values.shape[1] // 2
     middle = np.partition(values, [half - 1, half], axis=1)[:, half - 1 : half + 1]
     return np.packbits(values > middle.mean(axis=1, keepdims=True), axis=1)

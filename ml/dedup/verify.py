@@ -16,7 +16,7 @@ _FLOOR = 2.0  # a patch whose deviation is below this holds nothing to compare
 _SIZES = (23, 24, 26, 28, 30)  # patches brought to 26 where the plain fit is worth it: crops and zooms
 _WORTH = 0.6
 _SAMPLE = 5000  # pairs drawn to learn how alike unlike pictures are
-_FEWEST = 500
+_FEWEST = 40_000  # pairs to draw from; among fewer, a handful of copies would pass for the usual likeness
 _PRIOR = 100  # at the centre one in (100 x pictures) unlike pairs passes: for FER2013 about 150 of 470 million
 # Of FER2013's candidate pairs looked at by eye, 14 at each level, the same picture were: 0 at scores .72-.76, 1 at
 # .76-.80, 5 at .80-.83, 13 at .83-.87; above that all.
@@ -112,9 +112,9 @@ def learn_scale(scores: NDArray[np.float32], *, count: int) -> Scale:
     scores: float32 (M,) of pairs drawn at random from the `count` pictures of a data set, hence of unlike pictures but
     for a few. Their tail, taken as exponential in atanh(score) from the 99th to the 99.9th percentile, is drawn out
     to where as many unlike pairs are expected as copies; that is the centre, within [0.825, 0.985] as a score, and the
-    tail's own steepness is the width. With fewer than 500 scores the centre is 0.825. Deterministic.
+    tail's own steepness is the width. Without scores (fewer than 284 pictures) the centre is 0.825. Deterministic.
     """
-    if len(scores) < _FEWEST:
+    if not len(scores):
         return Scale()
     high, higher = np.quantile(_stretch(scores), [0.99, 0.999])
     decades = np.log10(_PRIOR * count) - 3
