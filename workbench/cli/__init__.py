@@ -1,5 +1,6 @@
 """The command line: one file per noun; `main` is the entry point. The contract stands in docs/cli.md."""
 
+import os
 import sys
 
 import click
@@ -54,6 +55,9 @@ def cli() -> None:
 
 def main() -> None:
     """Exit status 0 done, 1 refused or failed with one sentence on standard error, 2 wrong usage."""
+    # Before anything loads torch, and inherited by workers: its threads otherwise spin while they wait for one another,
+    # which on a machine that is shared with other work costs four times the CPU (docs/experiments.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli.main(standalone_mode=False)
     except click.UsageError as error:
