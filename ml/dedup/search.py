@@ -36,8 +36,9 @@ def find_candidates(
     """Every pair of pictures whose hashes, or the hash of one and the mirrored hash of the other, are close.
 
     hashes, mirrored: uint8 (N, B), bits packed, of the same pictures. radius: the largest Hamming distance that counts.
-    nearest: at most so many neighbours of each picture are kept, the closest; with fewer than that within the radius the
-    search is exhaustive. Of equally close ones beyond the last place faiss chooses, the same ones each time. on_progress: called with (queries done, queries in all).
+    nearest: at most so many neighbours of each picture are kept, the closest; with fewer within the radius the search
+    is exhaustive. Of equally close ones beyond the last place faiss chooses, the same ones each time.
+    on_progress: called with (queries done, queries in all).
     Deterministic. Time O(N^2) at about 0.01 microseconds a comparison, memory O(N B + N nearest).
     Raises ValueError if the shapes differ. Source: faiss IndexBinaryFlat.
     """

@@ -21,6 +21,7 @@ _PRIOR = 100  # at the centre one in (100 x pictures) unlike pairs passes: for F
 # Of FER2013's candidate pairs looked at by eye, 14 at each level, the same picture were: 0 at scores .72-.76, 1 at
 # .76-.80, 5 at .80-.83, 13 at .83-.87; above that all.
 _CENTRE = 0.825
+_SUREST = 0.999
 _HIGHEST = 0.985  # recompressed and noisy copies still score as much where the pictures are crisp
 
 
@@ -123,9 +124,12 @@ def learn_scale(scores: NDArray[np.float32], *, count: int) -> Scale:
 
 
 def probability(scores: NDArray[np.float32], *, scale: Scale) -> NDArray[np.float32]:
-    """P(same picture) of scores: float32 in [0, 1], of the same shape, rising with the score."""
-    p: NDArray[np.float32] = (1 / (1 + np.exp(-(_stretch(scores) - scale.centre) / scale.width))).astype(np.float32)
-    return p
+    """P(same picture) of scores: float32 in [0, 0.999], of the same shape, rising with the score.
+
+    Only equal pixels make it certain, and those are never compared.
+    """
+    p = 1 / (1 + np.exp(-(_stretch(scores) - scale.centre) / scale.width))
+    return np.minimum(p, _SUREST).astype(np.float32)
 
 
 def _stretch(scores: NDArray[np.float32]) -> NDArray[np.float64]:
