@@ -124,6 +124,7 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     device: str | torch.device | None = None,
     weights: Floats | None = None,
+    initial: Path | None = None,
 ) -> TrainResult:
     """Train a model on the images of `train_indices` and leave it in folder/checkpoint.pt.
 
@@ -132,6 +133,7 @@ def train(
     be empty. weights: float32 (N,), how much each image counts in the loss, none negative, by default all the same.
     on_epoch gets each epoch's report after its checkpoint is written; on_batch(images done, images in all) is called
     at most four times a second; should_stop is asked before each batch and ends the training with `Stopped`.
+    initial: a checkpoint to start from instead of drawn weights, as far as its names and shapes agree.
 
     Writes folder/checkpoint.pt after each epoch and one line of JSON to folder/metrics.jsonl. A folder with a
     checkpoint of the same config and data is gone on with, and returned at once if it is complete.
@@ -150,7 +152,7 @@ def train(
         device=device,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    run = _open_run(data, config, folder)
+    run = _open_run(data, config, folder, initial)
     rewrite_metrics(folder, [asdict(report) for report in run.history])
     ticker = Ticker(on_batch, config.epochs * images_per_epoch(data, config))
     with use_threads(run.threads):
@@ -165,7 +167,7 @@ def train(
 # --- start, resume, save ---------------------------------------------------------------------------------------
 
 
-def _open_run(data: TrainData, config: TrainConfig, folder: Path) -> _Run:
+def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path | None) -> _Run:
     stored = read_checkpoint(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
     mean, std = measure_pixels(data.images, data.train_indices)
     if stored is not None:
@@ -173,6 +175,8 @@ def _open_run(data: TrainData, config: TrainConfig, folder: Path) -> _Run:
     threads = stored["threads"] if stored is not None else config.threads
     with use_threads(threads) as threads:
         net = _make_net(data, config)
+    if stored is None and initial is not None:
+        _start_from(net, initial)
     precision = stored["precision"] if stored is not None else pick_precision(data.device, config.precision)
     centre, spread = (values.view(1, -1, 1, 1).to(data.device) for values in (mean, std))
     run = _Run(config, folder, net, _make_optimizer(net, config), centre, spread, precision, threads)
@@ -187,6 +191,16 @@ def _check_same(stored: dict[str, Any], data: TrainData, config: TrainConfig, me
     same = (stored["fingerprint"], stored["class_count"], stored["mean"], stored["std"])
     if same != (data.fingerprint, data.class_count, mean.tolist(), std.tolist()):
         raise ValueError("the folder holds a training on other images or labels: use a new folder")
+
+
+def _start_from(net: Classifier, initial: Path) -> None:
+    """Take over the weights that fit: all of them, but for the head when the classes have another count."""
+    known = net.state_dict()
+    given: dict[str, Tensor] = read_checkpoint(initial)["model"]
+    fitting = {name: value for name, value in given.items() if name in known and known[name].shape == value.shape}
+    if len(fitting) < len(known) / 2:
+        raise ValueError("the run to start from has another architecture or image size")
+    net.load_state_dict(fitting, strict=False)
 
 
 def _make_net(data: TrainData, config: TrainConfig) -> Classifier:

@@ -1,5 +1,6 @@
 """Training as a service: what it is given, what it leaves, how it ends."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ TINY: dict[str, Any] = {"image_size": 16, "threads": 1, "batch_size": 16, "preci
 def train(context: Context, **asked: Any) -> dict[str, Any]:
     settings = {**TINY, **asked.pop("settings", {})}
     return trainings.train(context, **{"dataset": "stripes", "epochs": 2, "settings": settings, **asked})
+
+
+def read_losses(home: Home, run_id: int) -> list[float]:
+    lines = (home.run_folder(run_id) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["train_loss"] for line in lines]
 
 
 def get_dataset(session: Session) -> Dataset:
@@ -76,7 +82,7 @@ def test_the_answer_and_the_row_say_the_same(trained: tuple[Context, dict[str, A
     assert (answer["test"]["split"], answer["test"]["n"]) == ("test", 12)
     assert answer["test"]["accuracy"] > answer["test"]["baseline"]["accuracy"]
     assert answer["counts"] == {
-        "images": 60, "unreadable": 0, "unreadable_paths": [], "not_usable": 0, "leaked": 0,
+        "images": 60, "unreadable": 0, "unreadable_paths": [], "not_usable": 0, "leaked": 0, "inherited": 0,
         "trained": 36, "validation": 12, "evaluated": 12,
     }  # fmt: skip
 
@@ -239,8 +245,7 @@ def test_equal_requests_give_equal_runs_and_other_seeds_do_not(stripes: None, co
     first, second, other = train(context), train(context), train(context, seed=1)
     assert [first["run"], second["run"], other["run"]] == [1, 2, 3]
     assert first["test"] == second["test"] != other["test"]
-    probs = [load_predictions(context.home, number).probs for number in (1, 2)]
-    np.testing.assert_array_equal(*probs)
+    np.testing.assert_array_equal(*(load_predictions(context.home, number).probs for number in (1, 2)), strict=True)
     assert (second["promoted"], second["first"]) == (False, False)
 
 
@@ -262,6 +267,29 @@ def test_promoting_a_later_run_replaces_the_columns_and_the_queues(stripes: None
         assert get_dataset(session).promoted_run_id == 1
         open_of = session.scalars(select(Queue.run_id).where(Queue.automatic, Queue.closed_at.is_(None)).distinct())
         assert open_of.all() == [1]
+
+
+def test_a_run_may_start_from_another_and_is_not_measured_on_what_that_one_knows(
+    stripes: None, context: Context
+) -> None:
+    train(context, epochs=6)
+    with context.database.write() as session:
+        dataset, admin = get_dataset(session), users.ensure_admin(session)
+        moved = session.scalars(select(Image).where(Image.path == "rows/000.png")).one()
+        line = decisions.Line("split", moved.id, detail={"split": "test"})
+        decisions.submit(session, dataset=dataset, user=admin, lines=[line])
+
+    still: dict[str, Any] = {"epochs": 1, "settings": {"learning_rate": 1e-6}}  # the weights stay what they were
+    answer = train(context, from_run=1, **still)
+
+    assert (answer["counts"]["inherited"], answer["test"]["n"]) == (1, 12)
+    cold = train(context, **still)
+    losses = [read_losses(context.home, each["run"])[0] for each in (answer, cold)]
+    assert losses[0] < 0.8 * losses[1]
+    said = load_predictions(context.home, answer["run"])
+    assert said.out_of_sample.sum() == 24
+    with pytest.raises(Invalid, match="another architecture or image size"):
+        train(context, epochs=1, from_run=1, arch="squeezenet1_1", settings={"image_size": 32})
 
 
 def test_progress_counts_up_to_its_total(stripes: None, database: Database, home: Home) -> None:

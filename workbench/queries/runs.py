@@ -48,6 +48,15 @@ def list_running(session: Session, *, dataset_id: int, decision_id: int, arch: s
     return list(session.scalars(query.order_by(Run.id.desc())))
 
 
+def list_ancestors(session: Session, run: Run) -> list[Run]:
+    """The runs whose weights went into this one, nearest first."""
+    found: list[Run] = []
+    while run.from_run_id is not None and (parent := session.get(Run, run.from_run_id)) is not None:
+        found.append(parent)
+        run = parent
+    return found
+
+
 def list_shapes(session: Session, *, dataset_id: int) -> dict[int, tuple[int, int, str]]:
     """Image id -> (width, height, mode)."""
     query = select(Image.id, Image.width, Image.height, Image.mode).where(Image.dataset_id == dataset_id)

@@ -137,6 +137,16 @@ def _lot(pixel_sha256: str) -> float:
     return int(hashlib.sha256(pixel_sha256.encode()).hexdigest()[:13], 16) / 16**13
 
 
+def list_taught(session: Session, run: Run) -> set[str]:
+    """The pixels of the images that a finished run was trained on."""
+    rows = states_at(session, session.get_one(Dataset, run.dataset_id), run.decision_id)
+    class_ids = {int(cls["id"]) for cls in run.config["classes"]}
+    usable = [row for row in rows if is_trainable(row, class_ids)]
+    measured = {row.pixel_sha256 for row in usable if in_split(row, run.config["evaluation"]["split"])}
+    has_train = rows_have_train(rows)
+    return {row.pixel_sha256 for row in usable if in_training(row, has_train)} - measured
+
+
 # --- what becomes of it -----------------------------------------------------------------------------------------
 
 

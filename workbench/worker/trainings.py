@@ -142,6 +142,7 @@ class Material:
     evaluation: NDArray[np.int64]  # rows that the run is measured on
     groups: NDArray[np.int64]  # (N,) equal for copies of one picture
     leaked: int  # images of the train split that were left out because their copy is measured on
+    inherited: int  # images of the split that are not measured on because the run started from one that knows them
     unreadable: list[str]  # paths
 
     def count(self) -> dict[str, Any]:
@@ -152,6 +153,7 @@ class Material:
             "unreadable_paths": self.unreadable[:20],
             "not_usable": int((self.labels < 0).sum()),  # excluded, ambiguous, unlabelled or of a closed class
             "leaked": self.leaked,
+            "inherited": self.inherited,
             "trained": len(self.training),
             "validation": len(self.validation),
             "evaluated": len(self.evaluation),
@@ -170,6 +172,7 @@ class Order:
     rows: list[VersionRow]
     shapes: dict[int, tuple[int, int, str]]
     near: dict[int, int]
+    inherited: set[str]  # pixels that the runs it starts from were trained on
 
     @property
     def class_ids(self) -> list[int]:
@@ -196,6 +199,7 @@ def _read_order(session: Session, run_id: int) -> Order:
         rows=states_at(session, dataset, run.decision_id),
         shapes=queries.list_shapes(session, dataset_id=dataset.id),
         near=queries.list_near_groups(session, dataset_id=dataset.id),
+        inherited=set().union(*(runs.list_taught(session, each) for each in queries.list_ancestors(session, run))),
     )
 
 
@@ -224,13 +228,14 @@ def _gather(context: Context, order: Order, config: TrainConfig) -> Material:
     column = {class_id: index for index, class_id in enumerate(order.class_ids)}
     usable = [runs.is_trainable(row, column) for row in rows]
     labels = np.array([column[row.class_id or 0] if ok else -1 for row, ok in zip(rows, usable, strict=True)], np.int64)
-    evaluation = [index for index, row in enumerate(rows) if usable[index] and runs.in_split(row, order.split)]
-    measured = {rows[index].pixel_sha256 for index in evaluation}
+    measurable = [i for i, row in enumerate(rows) if usable[i] and runs.in_split(row, order.split)]
+    evaluation = [index for index in measurable if rows[index].pixel_sha256 not in order.inherited]
+    measured = {rows[index].pixel_sha256 for index in measurable}
     has_train = runs.rows_have_train(order.rows)
     teaching = [i for i, row in enumerate(rows) if usable[i] and runs.in_training(row, has_train)]
     training = [index for index in teaching if rows[index].pixel_sha256 not in measured]
     validation = [i for i, row in enumerate(rows) if usable[i] and row.split == "validation"]
-    leaked = set(teaching) - set(training) - set(evaluation)
+    leaked = set(teaching) - set(training) - set(measurable)
     return Material(
         rows=rows,
         images=images,
@@ -240,6 +245,7 @@ def _gather(context: Context, order: Order, config: TrainConfig) -> Material:
         evaluation=np.array(evaluation, np.int64),
         groups=_group(rows, order.near),
         leaked=len(leaked),
+        inherited=len(measurable) - len(evaluation),
         unreadable=unreadable,
     )
 
@@ -355,6 +361,7 @@ def _fit(context: Context, order: Order, config: TrainConfig, material: Material
         folder=context.home.run_folder(order.run_id),
         on_epoch=_epoch_reporter(context, order.run_id),
         on_batch=meter.train,
+        initial=context.home.run_folder(order.from_run_id) / "checkpoint.pt" if order.from_run_id else None,
     )
 
 
@@ -380,7 +387,7 @@ def _cross(
 
     Without folds those of the final model. With folds, what the final model saw is predicted by the folds' models.
     """
-    taught = {material.rows[index].pixel_sha256 for index in material.training.tolist()}
+    taught = {material.rows[index].pixel_sha256 for index in material.training.tolist()} | order.inherited
     seen = np.array([row.pixel_sha256 in taught for row in material.rows])
     folds = order.config["folds"]
     if not folds:
