@@ -92,7 +92,8 @@ def get_first_lines(session: Session, actions: Sequence[str]) -> dict[str, Decis
     if not actions:
         return {}
     first = select(func.min(Decision.id)).where(Decision.action.in_(actions)).group_by(Decision.action)
-    return {line.action: line for line in session.scalars(select(Decision).where(Decision.id.in_(first)))}
+    query = select(Decision).options(joinedload(Decision.user)).where(Decision.id.in_(first))
+    return {line.action: line for line in session.scalars(query)}
 
 
 def get_images(session: Session, image_ids: Sequence[int]) -> dict[int, Image]:

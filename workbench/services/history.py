@@ -30,7 +30,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Entry:
-    """One action. `image`, `before`, `after` only where it is about one image."""
+    """One action, told by its first line. `image`, `before`, `after` only where it is about one image."""
 
     line: Decision
     lines: int
@@ -44,6 +44,13 @@ class Entry:
     root: Decision | None  # what an undo is finally about
     root_class: Class | None
     undone_by: Decision | None
+
+    @property
+    def groups(self) -> int:
+        """How many duplicate groups it settled."""
+        if self.lines == 1:
+            return int(self.line.kind == "duplicates")
+        return sum(lines for kind, _, lines in self.tally if kind == "duplicates")
 
     @property
     def is_redo(self) -> bool:
@@ -108,10 +115,12 @@ def _recent(lines: list[Picture], by_id: dict[int, Class]) -> Recent:
 
 
 def describe(session: Session, dataset: Dataset, lines: Sequence[Decision]) -> list[Entry]:
-    """Entries for the last lines of actions, in the order given. A constant number of statements."""
+    """Entries for the actions that these lines belong to, in the order given. A constant number of statements."""
     if not lines:
         return []
     counts = queries.count_lines(session, [line.action for line in lines])
+    firsts = queries.get_first_lines(session, [action for action, number in counts.items() if number > 1])
+    lines = [firsts.get(line.action, line) for line in lines]
     single = {line.image_id for line in lines if line.image_id is not None and counts[line.action] == 1}
     images = queries.get_images(session, sorted(single))
     logs = _by_image(review.list_lines(session, sorted(single)))
