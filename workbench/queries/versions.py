@@ -44,7 +44,9 @@ def list_both_states(session: Session, *, dataset_id: int) -> list[Row[tuple[Any
     return _list_images(session, select(*_IDENTITY, *_FIRST, *_STATE).where(Image.dataset_id == dataset_id), None)
 
 
-def _list_images(session: Session, query: Select[Any], image_ids: Sequence[int] | None) -> list[Row[tuple[Any, ...]]]:
+def _list_images(
+    session: Session, query: Select[*tuple[Any, ...]], image_ids: Sequence[int] | None
+) -> list[Row[tuple[Any, ...]]]:
     if image_ids is None:
         return list(session.execute(query.order_by(Image.id)))
     found: list[Row[tuple[Any, ...]]] = []
