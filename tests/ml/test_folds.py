@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ml.folds import cross_predict, grouped_folds
-from ml.train import Stopped, make_config
+from ml.train import Stopped
 from tests.ml.drawing import draw_bars, tiny_config
 
 
@@ -184,17 +184,3 @@ def test_cross_predict_reports_its_progress(tmp_path):
     assert epochs == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
     assert progress[-1] == (3 * 2 * 64, 3 * 2 * 64)
     assert [done for done, _ in progress] == sorted(done for done, _ in progress)
-
-
-@pytest.mark.slow
-def test_digits_reach_97_percent_with_the_quick_preset(tmp_path):
-    datasets = pytest.importorskip("sklearn.datasets")
-    digits = datasets.load_digits()
-    images = np.repeat(np.repeat((digits.images * 15.9375).astype(np.uint8), 2, 1), 2, 2)[:, None]  # (N, 1, 16, 16)
-    config = make_config("quick", image_size=16, flip=False, threads=1)
-    labels = digits.target.astype(np.int64)
-    indices = np.arange(len(labels))
-    probs = cross_predict(
-        images, labels, indices, indices=indices, folds=2, class_count=10, config=config, folder=tmp_path
-    )
-    assert (probs.argmax(1) == labels).mean() >= 0.97

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from ml.checkpoints import read_checkpoint
 from ml.predict import load_model, predict
-from ml.train import Diverged, EpochReport, Stopped, TrainConfig, TrainResult, train
+from ml.train import Diverged, EpochReport, Stopped, TrainConfig, TrainResult, make_config, train
 from tests.ml.drawing import draw_bars, tiny_config
 
 NONE = np.empty(0, np.int64)
@@ -335,3 +336,20 @@ def test_torchvision_architecture_trains_and_predicts(tmp_path):
     probs, features = predict(load_model(result.checkpoint), images[20:])
     assert probs.shape == (4, 2)
     assert features.shape == (4, 1024)
+
+
+@pytest.mark.slow
+def test_quick_preset_reads_handwritten_digits(tmp_path):
+    digits = load_digits()
+    images = np.kron(digits.images * 15.9375, np.ones((1, 2, 2))).astype(np.uint8)[:, None]  # (N, 1, 16, 16)
+    rows = np.random.default_rng(0).permutation(len(images))
+    result = run(
+        tmp_path,
+        make_config("quick", image_size=16, flip=False, threads=1, min_steps=150),
+        images=images,
+        labels=digits.target,
+        class_count=10,
+        train_indices=rows[:600],
+        validation_indices=rows[600:],
+    )
+    assert result.history[-1].validation_accuracy >= 0.96
