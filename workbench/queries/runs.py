@@ -1,7 +1,7 @@
 """Reading runs, and the few bulk writes that promoting one needs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -61,6 +61,25 @@ def list_shapes(session: Session, *, dataset_id: int) -> dict[int, tuple[int, in
     """Image id -> (width, height, mode)."""
     query = select(Image.id, Image.width, Image.height, Image.mode).where(Image.dataset_id == dataset_id)
     return {row.id: (row.width, row.height, row.mode) for row in session.execute(query)}
+
+
+class Labelled(NamedTuple):
+    """What judging a run needs of an image."""
+
+    image_id: int
+    class_id: int
+    pixel_sha256: str
+
+
+def list_labelled(session: Session, *, dataset_id: int, class_ids: Sequence[int], split: str | None) -> list[Labelled]:
+    """The active images that carry one of the classes, by id. split: none for all. Costs that split, by its index."""
+    query = select(Image.id, Image.label_id, Image.pixel_sha256).where(
+        Image.dataset_id == dataset_id, Image.status == "active", Image.label_id.in_(class_ids)
+    )
+    if split is not None:
+        query = query.where(Image.split == split)
+    rows = session.execute(query.order_by(Image.id))
+    return [Labelled(row.id, row.label_id or 0, row.pixel_sha256) for row in rows]
 
 
 def list_near_groups(session: Session, *, dataset_id: int) -> dict[int, int]:

@@ -15,9 +15,10 @@ from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset, Run
 from workbench.models.states import merge_roots
 from workbench.queries import datasets as dataset_queries
+from workbench.queries import runs as queries
+from workbench.queries.runs import Labelled
 from workbench.services.predictions import Predictions, load_predictions
-from workbench.services.runs import in_split, is_trainable
-from workbench.services.versions import states_at
+from workbench.services.runs import HELD_OUT, is_held_out
 
 Z95 = float(ndtri(0.975))
 BINS = 15
@@ -193,7 +194,7 @@ def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -
     said = load_predictions(home, run.id)
     classes = dataset_queries.list_classes(session, dataset.id)
     open_ids = [cls.id for cls in classes if cls.is_open]
-    rows = [row for row in states_at(session, dataset) if is_trainable(row, set(open_ids)) and in_split(row, split)]
+    rows = _list_labelled(session, dataset, open_ids, split=split)
     places = np.array([_or_minus_one(said.find(row.image_id)) for row in rows], np.int64)
     kept = [index for index, place in enumerate(places.tolist()) if place >= 0 and said.out_of_sample[place]]
     carried = {rows[index].class_id for index in kept}
@@ -203,10 +204,17 @@ def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -
         split=split,
         image_ids=np.array([rows[index].image_id for index in kept], np.int64),
         probs=_to_columns(said, places[kept], columns, merge_roots(classes)),
-        labels=np.array([columns.index(rows[index].class_id or 0) for index in kept], np.int64),
+        labels=np.array([columns.index(rows[index].class_id) for index in kept], np.int64),
         class_ids=tuple(columns),
         class_names=tuple(names[class_id] for class_id in columns),
     )
+
+
+def _list_labelled(session: Session, dataset: Dataset, class_ids: Sequence[int], *, split: str) -> list[Labelled]:
+    """The images of a split as they stand now, without a look at those of the others: pages wait for this."""
+    in_database = None if split == HELD_OUT else split
+    rows = queries.list_labelled(session, dataset_id=dataset.id, class_ids=class_ids, split=in_database)
+    return [row for row in rows if split != HELD_OUT or is_held_out(row.pixel_sha256)]
 
 
 def _or_minus_one(place: int | None) -> int:
