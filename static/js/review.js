@@ -9,7 +9,7 @@ const fetched = [];
 // The largest whole number of screen pixels per image pixel that fits; the box itself never changes with the image.
 const scalePicture = () => {
   const stage = document.querySelector(".stage");
-  const picture = document.getElementById("picture");
+  const picture = document.querySelector(".picture");
   if (!stage || !picture) return;
   const width = Number(stage.dataset.width);
   const height = Number(stage.dataset.height);
@@ -40,7 +40,7 @@ const stretch = (picture) => {
 };
 
 const applyStretch = () => {
-  const picture = document.getElementById("picture");
+  const picture = document.querySelector(".picture");
   const button = document.querySelector("[data-stretch]");
   if (!picture || !button) return;
   button.setAttribute("aria-pressed", String(stretched()));
@@ -96,16 +96,19 @@ document.body.addEventListener("said", (event) => window.workbench.say(event.det
 
 // A failed answer: the card stays, and the same answer with the same id can be sent again, so that it counts once.
 let lost = null;
-document.addEventListener("htmx:sendError", (event) => { lost = event.detail.requestConfig; showLost(); });
-document.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.xhr.status >= 500) { lost = event.detail.requestConfig; showLost(); }
-});
-const showLost = () => { const box = document.querySelector(".notice.lost"); if (box) box.hidden = false; };
+const keepLost = (event) => {
+  if (event.detail.target?.id !== "card") return;
+  lost = event.detail.requestConfig;
+  const box = document.querySelector(".notice.lost");
+  if (box) box.hidden = false;
+};
 const sendAgain = () => {
   if (!lost) return;
   const values = Object.fromEntries([...new Set(lost.formData.keys())].map((name) => [name, lost.formData.getAll(name)]));
-  htmx.ajax("POST", lost.path, { source: "#answers", target: "#card", swap: "outerHTML", values });
+  htmx.ajax("POST", lost.path, { source: "#card", target: "#card", swap: "outerHTML settle:0ms", values });
 };
+document.addEventListener("htmx:sendError", keepLost);
+document.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status >= 500) keepLost(event); });
 
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-again]")) sendAgain();
@@ -114,8 +117,10 @@ document.addEventListener("click", (event) => {
     localStorage.setItem("workbench.stretch", stretched() ? "off" : "on");
     applyStretch();
   }
-  // A clicked button must not keep the keyboard: Enter would press it again on the next image.
-  if (event.detail > 0) event.target.closest("#card button, #card summary")?.blur();
+  // A clicked button must not keep the keyboard: Enter would press it again on the next image. Not before the form is
+  // sent, because htmx forgets which button was pressed when it loses the focus.
+  const clicked = event.detail > 0 && event.target.closest("#card button, #card summary");
+  if (clicked) setTimeout(() => clicked.blur());
 });
 document.addEventListener("toggle", (event) => {
   if (event.target.matches(".comment[open]")) event.target.querySelector("input[name=text]").focus();

@@ -70,7 +70,7 @@ const mark = (value) => {
 
 const resize = () => {
   const slider = document.getElementById("size");
-  if (slider) document.getElementById("sweep").style.setProperty("--cell", `${STEPS[slider.value - 1]}px`);
+  if (slider) document.documentElement.style.setProperty("--cell", `${STEPS[slider.value - 1]}px`);
 };
 
 const hold = () => {
