@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, case, func, or_, select
+from sqlalchemy import Row, Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from workbench.models import (
@@ -92,7 +92,8 @@ def sum_imports(session: Session, dataset_id: int) -> Row[Any]:
     """(imports, found, imported, refused, known, dropped) over everything that was read into a data set."""
     columns = (Import.found, Import.imported, Import.refused, Import.known, Import.dropped)
     sums = [func.coalesce(func.sum(column), 0).label(column.key) for column in columns]
-    return session.execute(select(func.count().label("imports"), *sums).where(Import.dataset_id == dataset_id)).one()
+    query: Select[*tuple[Any, ...]] = select(func.count().label("imports"), *sums).where(Import.dataset_id == dataset_id)
+    return session.execute(query).one()
 
 
 def get_newest_import_id(session: Session, dataset_id: int) -> int | None:

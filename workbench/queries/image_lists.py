@@ -134,7 +134,7 @@ def _list_keys(
     """The cursors of the images on a page, in reading direction."""
     if sort.column is None:
         query = _where(select(Image.id), dataset_id, found)
-        query = _from(query, [Image.id], start and [start.image_id], descending=backwards)
+        query = _from(query, [Image.id], [start.image_id] if start else None, descending=backwards)
         return [Cursor(None, image_id) for image_id in session.scalars(query.limit(limit))]
     keys: list[Cursor] = []
     for has_value in (False, True) if backwards else (True, False):
@@ -159,8 +159,8 @@ def _part(
     descending = sort.descending != backwards
     if has_value:
         query = query.where(column.is_not(None))
-        return _from(query, [column, Image.id], begin and [begin.value, begin.image_id], descending=descending)
-    return _from(query.where(column.is_(None)), [Image.id], begin and [begin.image_id], descending=descending)
+        return _from(query, [column, Image.id], [begin.value, begin.image_id] if begin else None, descending=descending)
+    return _from(query.where(column.is_(None)), [Image.id], [begin.image_id] if begin else None, descending=descending)
 
 
 def _from(query: Select[Any], columns: list[Any], values: list[Any] | None, *, descending: bool) -> Select[Any]:
