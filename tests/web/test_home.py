@@ -133,6 +133,26 @@ def test_home_tells_queues_model_decisions_and_coverage(browser_as: BrowserAs, d
     assert "Build a queue" in html
 
 
+def test_the_error_rate_is_told_from_verdicts_given_in_the_random_queue_alone(
+    browser_as: BrowserAs, database: Database
+) -> None:
+    with database.write() as session:
+        make_pets(session, per_class=14)
+    add_queue(database, title="Random sample", recipe="random")
+    with database.write() as session:
+        ann = users.ensure_user(session, "ann")
+        images = list(session.scalars(select(Image).order_by(Image.id)))
+        owl = session.scalars(select(Class).where(Class.name == "owl")).one()
+        for number, image in enumerate(images[:20]):  # five wrong in twenty
+            verdict = {"verdict": "relabel", "class_id": owl.id} if number < 5 else {"verdict": "confirm"}
+            decisions.decide(session, image=image, user=ann, queue_id=1, **verdict)  # type: ignore[arg-type]
+        for image in images[20:]:
+            decisions.decide(session, image=image, user=ann, verdict="exclude")
+    html = text_of(browser_as("viewer"))
+    assert "wrong labels 25.0 % [11.2, 46.9] in a random 20" in html
+    assert '25 %<span class="meta"> so far</span>' in html
+
+
 def test_home_costs_the_same_for_1_and_3_queues(browser_as: BrowserAs, database: Database) -> None:
     with database.write() as session:
         make_pets(session)

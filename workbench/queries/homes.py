@@ -92,7 +92,9 @@ def sum_imports(session: Session, dataset_id: int) -> Row[Any]:
     """(imports, found, imported, refused, known, dropped) over everything that was read into a data set."""
     columns = (Import.found, Import.imported, Import.refused, Import.known, Import.dropped)
     sums = [func.coalesce(func.sum(column), 0).label(column.key) for column in columns]
-    query: Select[*tuple[Any, ...]] = select(func.count().label("imports"), *sums).where(Import.dataset_id == dataset_id)
+    query: Select[*tuple[Any, ...]] = select(func.count().label("imports"), *sums).where(
+        Import.dataset_id == dataset_id
+    )
     return session.execute(query).one()
 
 
@@ -101,7 +103,11 @@ def get_newest_import_id(session: Session, dataset_id: int) -> int | None:
 
 
 def list_yields(session: Session, queue_ids: Sequence[int]) -> dict[int, Yield]:
-    """Per queue what its decided images came to; duplicate groups are not counted. Costs as much as there is done."""
+    """Per queue what the verdicts given in it came to; duplicate groups are not counted. Costs as much as is done.
+
+    A verdict given elsewhere, on a hundred chosen images at once perhaps, says nothing about what this queue's order
+    brings; of a random sample it would make a sample that is not random.
+    """
     if not queue_ids:
         return {}
     is_hit = case(
@@ -114,7 +120,7 @@ def list_yields(session: Session, queue_ids: Sequence[int]) -> dict[int, Yield]:
         .join(Decision, (Decision.image_id == QueueItem.image_id) & (Decision.action == QueueItem.done_action))
         .with_hint(Decision, _BY_IMAGE, "sqlite")
         .where(QueueItem.queue_id.in_(queue_ids), QueueItem.done_action.is_not(None), QueueItem.group_id.is_(None))
-        .where(Decision.kind.in_(VERDICTS))
+        .where(Decision.kind.in_(VERDICTS), Decision.queue_id == QueueItem.queue_id)
         .group_by(QueueItem.queue_id, QueueItem.id)
         .subquery()
     )
