@@ -62,7 +62,7 @@ class TrainConfig:
     )
     seed: int = 0  # the first weights, the order of the images and their variants follow from it
     precision: str = "auto"  # "bfloat16" for the convolutions, "float32", or whichever is faster on the device
-    threads: int = 0  # torch threads on the CPU; 0: as many as at the start. Equal counts give equal results
+    threads: int = 0  # torch threads on the CPU; 0: one for small steps, else all. Equal counts give equal results
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():

@@ -80,9 +80,9 @@ def _alter(pixels: Pixels, number: int, rng: np.random.Generator) -> Pixels:
     """In turn: brighter, noisier, recompressed, enlarged by 5 %."""
     match number % 4:
         case 0:
-            return np.clip(pixels * 0.85 + 25, 0, 255).astype(np.uint8)
+            return np.asarray(np.clip(pixels * 0.85 + 25, 0, 255), np.uint8)
         case 1:
-            return np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+            return np.asarray(np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255), np.uint8)
         case 2:
             coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
             return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.uint8)

@@ -30,8 +30,8 @@ from ml.batches import (
     steps_per_epoch,
 )
 from ml.checkpoints import CHECKPOINT, append_metrics, read_checkpoint, rewrite_metrics, write_checkpoint
-from ml.configs import PRESETS, TrainConfig, learning_rate_at, make_config, read_config
-from ml.devices import autocast, pick_precision, use_threads
+from ml.configs import PRESETS, TrainConfig, learning_rate_at, make_config, plan_passes, read_config
+from ml.devices import autocast, pick_precision, plan_threads, use_threads
 from ml.models import make_model
 from ml.models.classifier import Classifier, count_parameters
 from ml.predict import Images, normalise
@@ -172,7 +172,7 @@ def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path 
     mean, std = measure_pixels(data.images, data.train_indices)
     if stored is not None:
         _check_same(stored, data, config, mean, std)
-    threads = stored["threads"] if stored is not None else config.threads
+    threads = stored["threads"] if stored is not None else config.threads or _plan_threads(data, config)
     with use_threads(threads) as threads:
         net = _make_net(data, config)
     if stored is None and initial is not None:
@@ -183,6 +183,12 @@ def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path 
     if stored is not None:
         _restore(run, stored)
     return run
+
+
+def _plan_threads(data: TrainData, config: TrainConfig) -> int:
+    image_count = max(1, len(data.train_indices))
+    _, steps = plan_passes(config, image_count)
+    return plan_threads(values_per_step=image_count * config.channels * config.image_size**2 // steps)
 
 
 def _check_same(stored: dict[str, Any], data: TrainData, config: TrainConfig, mean: Tensor, std: Tensor) -> None:

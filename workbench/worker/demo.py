@@ -12,6 +12,9 @@ from workbench.services import queues, users
 from workbench.worker.context import Context
 
 DATASET = "digits"
+FOLDS = 5
+# Digits are 8x8 underneath, and a mirrored digit is another digit.
+SETTINGS = {"image_size": "16", "epochs": "6", "min_steps": "300", "flip": "false"}
 PLANTED_TEXT = f"{WRONG_LABELS} wrong labels, {EXACT_COPIES} exact and {ALTERED_COPIES} altered copies are planted"
 
 
@@ -37,7 +40,7 @@ def build(context: Context) -> dict[str, Any]:
         attributes=str(folder / "planted.csv"),
     )
     scan_duplicates(context, dataset=DATASET)
-    run = train(context, dataset=DATASET, preset="quick", folds=5, promote=True)
+    run = train(context, dataset=DATASET, preset="quick", folds=FOLDS, settings=SETTINGS, promote=True)
     _build_queues(context)
     shutil.rmtree(folder)
     return run
