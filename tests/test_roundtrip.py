@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from tests.drawing import draw, write_files
 from workbench.config import Home
 from workbench.db import Database, open_database
-from workbench.errors import WorkbenchError
+from workbench.errors import Invalid, WorkbenchError
 from workbench.models import Class, Dataset, Image, User
 from workbench.queries import datasets as dataset_queries
 from workbench.services import checks, datasets, decisions, exports, users, versions
@@ -104,6 +104,8 @@ def _pick(session: Session, dataset: Dataset, a: int) -> Image:
 
 def _classes(session: Session, dataset: Dataset, *positions: int) -> list[Class]:
     classes = dataset_queries.list_open_classes(session, dataset.id)
+    if not classes:
+        raise Invalid("All classes are retired.")
     return [classes[position % len(classes)] for position in positions]
 
 

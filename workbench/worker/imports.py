@@ -172,7 +172,7 @@ def _read_entry(job: _Job, source: Source, entry: Entry, *, batch: Batch, known:
     facts = inspect(data, name=entry.path)
     location = None if job.copies else source.location(entry)
     if location is None:
-        storage.put_object(job.context.home, data)
+        storage.put_object(job.context.home, data, sha256=facts.file_sha256)
         job.stored += 1
     batch.taken.append((entry, facts, location or storage.STORED))
     known[entry.path] = queries.KnownImage(
