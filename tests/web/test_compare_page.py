@@ -9,6 +9,7 @@ from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
 from workbench.services import users
+from workbench.web.runs import spread
 
 BrowserAs = Callable[[str], Browser]
 BEFORE = {"cat/1.png": "dog", "cat/3.png": "dog", "owl/1.png": "cat"}
@@ -28,7 +29,7 @@ def pair(database: Database, home: Home) -> tuple[int, int]:
 def test_both_accuracies_and_their_difference_are_shown(browser_as: BrowserAs, pair: tuple[int, int]) -> None:
     page = browser_as("viewer").get(f"/d/pets/compare?a={pair[0]}&b={pair[1]}").get_data(as_text=True)
     assert "+8.3 points" in page
-    assert "n 12 test, the same images, the newest labels · McNemar p 1" in page
+    assert "n 12 test · McNemar p 1" in page
     assert "no more than chance would make" in page
     assert "75.0 %" in page
     assert "83.3 %" in page
@@ -89,3 +90,9 @@ def test_a_run_of_another_data_set_is_not_found(
     with database.write() as session:
         make_pets(session, name="others")
     assert browser_as("viewer").get(f"/d/others/compare?a={pair[0]}&b={pair[1]}").status_code == 404
+
+
+def test_examples_are_spread_over_all_that_flipped() -> None:
+    assert spread([1, 2, 3], most=5) == [1, 2, 3]
+    assert spread(list(range(10)), most=4) == [0, 2, 5, 7]
+    assert spread([], most=4) == []

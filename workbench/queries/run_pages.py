@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
-from workbench.models import Image, Job, Queue, Run, User
+from workbench.models import Image, Job, Queue, QueueItem, Run, User
 
 
 def list_page(session: Session, *, dataset_id: int, before: int | None = None, limit: int = 30) -> list[Run]:
@@ -25,6 +25,19 @@ def list_queues(session: Session, *, run_id: int) -> list[Queue]:
     """The open queues built from a run, those with most expected hits first."""
     query = select(Queue).where(Queue.run_id == run_id, Queue.closed_at.is_(None))
     return list(session.scalars(query.order_by(Queue.expected_hits.desc().nulls_last(), Queue.id)))
+
+
+def count_promised(session: Session, *, run_id: int) -> tuple[int, float | None]:
+    """The different images in the open queues of a run, and how many of their labels are expected to be wrong."""
+    each = (
+        select(func.max(QueueItem.p_wrong).label("p_wrong"))
+        .join(Queue, Queue.id == QueueItem.queue_id)
+        .where(Queue.run_id == run_id, Queue.closed_at.is_(None), QueueItem.done_action.is_(None))
+        .group_by(QueueItem.image_id)
+        .subquery()
+    )
+    images, wrong = session.execute(select(func.count(), func.sum(each.c.p_wrong)).select_from(each)).one()
+    return images, wrong
 
 
 def get_images(session: Session, image_ids: Sequence[int]) -> dict[int, Image]:

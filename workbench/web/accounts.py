@@ -33,6 +33,7 @@ class Visitor(flask_login.UserMixin):  # type: ignore[misc]  # flask-login has n
 
 
 def install(app: Flask) -> None:
+    _tries.clear()  # a new application counts anew; a process makes one, but a test run makes hundreds
     manager = flask_login.LoginManager(app)
     manager.user_loader(_load)
     manager.unauthorized_handler(_ask_to_log_in)

@@ -165,6 +165,7 @@ def _group_page(
         found=found,
         group=found.group,
         members=[Member.of(image, votes.get(image.id, []), found.images) for image in found.images],
+        has_predictions=any(image.predicted_id for image in found.images),
         differing=find_differing(found.images, votes),
         classes=classes,
         names={cls.id: cls.name for cls in classes},

@@ -78,7 +78,7 @@ class RunRow:
         return self.run.epochs_done / epochs if epochs else None
 
     def left_s(self, now: datetime) -> float | None:
-        """Seconds to go at the present pace, coarse, so that the words stand still; none while it is too early to tell."""
+        """Seconds to go at the present pace, in coarse steps; none while it is too early to tell."""
         if self.job is None or self.job.started_at is None or not self.share or self.share < 0.01:
             return None
         seconds = (now - self.job.started_at).total_seconds() * (1 - self.share) / self.share
@@ -302,7 +302,7 @@ def _results(dataset: Dataset, run: Run) -> dict[str, Any]:
         "newest": measure_newest(judged, metrics) if judged else None,
         "champion": champion,
         "against": _against(champion, run),
-        "next": say_next(run_pages.list_queues(db(), run_id=run.id)),
+        "next": _find_next(run),
     }
 
 
@@ -350,7 +350,7 @@ def list_classes(metrics: Mapping[str, Any]) -> list[ClassRow]:
 
 @dataclass(frozen=True)
 class Next:
-    """The queues that a run opened, and what they promise."""
+    """The open queues of a run, and what their images that wait promise; an image in two queues counts once."""
 
     queues: list[Queue]
     images: int
@@ -358,12 +358,12 @@ class Next:
     minutes: int
 
 
-def say_next(queues: list[Queue]) -> Next | None:
-    if not queues:
+def _find_next(run: Run) -> Next | None:
+    queues = run_pages.list_queues(db(), run_id=run.id)
+    images, wrong = run_pages.count_promised(db(), run_id=run.id)
+    if not queues or not images:
         return None
-    images = sum(queue.size for queue in queues)
-    known = [queue.expected_hits for queue in queues if queue.expected_hits is not None]
-    return Next(queues, images, sum(known) if known else None, max(1, round(images * SECONDS_PER_IMAGE / 60)))
+    return Next(queues, images, wrong, max(1, round(images * SECONDS_PER_IMAGE / 60)))
 
 
 @blueprint.get("/d/<name>/runs/<int:run_id>/cell")
@@ -458,7 +458,7 @@ def _draw_change(first: Judged, second: Judged) -> charts.Matrix | None:
 
 @dataclass(frozen=True)
 class Strip:
-    """Images whose prediction flipped in one way, the first of them shown with both predictions."""
+    """Images whose prediction flipped in one way, some of them shown with both predictions."""
 
     title: str
     words: str
@@ -468,13 +468,19 @@ class Strip:
     said_b: dict[int, tuple[str, float]]
 
 
+def spread(image_ids: Sequence[int], *, most: int) -> list[int]:
+    """Up to `most` of them, evenly from first to last: their order is that of the import, often class by class."""
+    count = min(most, len(image_ids))
+    return [image_ids[place * len(image_ids) // count] for place in range(count)]
+
+
 def _list_strips(flipped: Mapping[str, list[int]], first: Judged, second: Judged) -> list[Strip]:
     kinds = (
         ("b_right", "Fixed", "wrong before, right now"),
         ("a_right", "Broken", "right before, wrong now"),
         ("both_wrong", "Still wrong, differently", "another wrong class than before"),
     )
-    shown = {kind: flipped[kind][:FLIPPED_IMAGES] for kind, _, _ in kinds}
+    shown = {kind: spread(flipped[kind], most=FLIPPED_IMAGES) for kind, _, _ in kinds}
     images = run_pages.get_images(db(), [image_id for ids in shown.values() for image_id in ids])
     return [
         Strip(
