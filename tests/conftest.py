@@ -15,6 +15,7 @@ from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.models import Dataset, Image, Import, User
 from workbench.services import datasets, users
+from workbench.web import accounts
 
 FER2013 = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "fer2013"
 
@@ -80,6 +81,7 @@ def make_pets(session: Session, *, per_class: int = 2, name: str = "pets") -> Da
 
 @pytest.fixture
 def app(database: Database) -> Flask:
+    accounts._tries.clear()  # logins are limited per process; every test begins anew
     app = create_app(database)
     app.config["TESTING"] = True
     return app

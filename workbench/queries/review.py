@@ -24,22 +24,68 @@ _PICTURE = (
 Picture = Row[*tuple[Any, ...]]
 
 
+# Built once: the card is read after every decision, and building a statement costs as much as running it.
+_SOME = select(*_PICTURE).where(Image.id.in_(bindparam("ids", expanding=True)))
+_COPIES = (
+    select(*_PICTURE)
+    .where(
+        Image.dataset_id == bindparam("dataset_id"),
+        Image.pixel_sha256 == bindparam("pixels"),
+        Image.id != bindparam("image_id"),
+    )
+    .order_by(Image.id)
+    .limit(12)
+)
+_VOTES = (
+    select(Vote.option, Vote.class_id, Vote.count)
+    .where(Vote.image_id == bindparam("image_id"), Vote.count > 0)
+    .order_by(Vote.count.desc(), Vote.option)
+)
+_PREVIOUS = (
+    select(QueueItem.id)
+    .where(QueueItem.queue_id == bindparam("queue_id"), QueueItem.position < bindparam("position"))
+    .order_by(QueueItem.position.desc())
+    .limit(1)
+)
+_UPCOMING = (
+    select(*_PICTURE)
+    .join(QueueItem, QueueItem.image_id == Image.id)
+    .where(
+        QueueItem.queue_id == bindparam("queue_id"),
+        QueueItem.done_action.is_(None),
+        QueueItem.position > bindparam("position"),
+    )
+    .order_by(QueueItem.position)
+    .limit(4)
+)
+
+
 def get_pictures(session: Session, image_ids: Sequence[int]) -> dict[int, Picture]:
     """What a thumbnail and its caption need, by image id. For some dozens of images."""
     if not image_ids:
         return {}
-    return {row.id: row for row in session.execute(select(*_PICTURE).where(Image.id.in_(image_ids)))}
+    return {row.id: row for row in session.execute(_SOME, {"ids": image_ids})}
 
 
-def list_copies(session: Session, image: Image, *, limit: int = 12) -> list[Picture]:
-    """The other images with the same pixels, excluded ones too."""
-    query = (
-        select(*_PICTURE)
-        .where(Image.dataset_id == image.dataset_id, Image.pixel_sha256 == image.pixel_sha256, Image.id != image.id)
-        .order_by(Image.id)
-        .limit(limit)
-    )
-    return list(session.execute(query))
+def list_copies(session: Session, image: Image) -> list[Picture]:
+    """The first twelve other images with the same pixels, excluded ones too."""
+    given = {"dataset_id": image.dataset_id, "pixels": image.pixel_sha256, "image_id": image.id}
+    return list(session.execute(_COPIES, given))
+
+
+def list_votes(session: Session, image_id: int) -> list[Picture]:
+    """(option, class_id, count), the most chosen first."""
+    return list(session.execute(_VOTES, {"image_id": image_id}))
+
+
+def get_previous_id(session: Session, item: QueueItem) -> int | None:
+    """The item before this one, decided or not."""
+    return session.scalar(_PREVIOUS, {"queue_id": item.queue_id, "position": item.position})
+
+
+def list_upcoming_images(session: Session, item: QueueItem) -> list[Picture]:
+    """The images of the next open items, so that a browser can fetch them ahead."""
+    return list(session.execute(_UPCOMING, {"queue_id": item.queue_id, "position": item.position}))
 
 
 def list_first_of_class(session: Session, *, dataset_id: int, class_id: int, limit: int) -> list[Picture]:
@@ -53,14 +99,9 @@ def list_first_of_class(session: Session, *, dataset_id: int, class_id: int, lim
     return list(session.execute(query))
 
 
-def list_votes(session: Session, image_id: int) -> list[Vote]:
-    query = select(Vote).where(Vote.image_id == image_id, Vote.count > 0)
-    return list(session.scalars(query.order_by(Vote.count.desc(), Vote.option)))
-
-
 @functools.cache
 def _recent_lines() -> Select[Any]:
-    """Built once: the strip is read after every decision, and building this costs more than running it."""
+    """Built once, as those above."""
     line, earlier, undo, redo = (Decision.__table__.alias(name) for name in ("line", "earlier", "undo", "redo"))
     image = Image.__table__
     is_undone = (
@@ -119,24 +160,6 @@ def list_lines(session: Session, image_ids: Sequence[int]) -> list[Decision]:
         return []
     query = select(Decision).options(joinedload(Decision.user)).where(Decision.image_id.in_(image_ids))
     return list(session.scalars(query.order_by(Decision.id)))
-
-
-def get_previous_id(session: Session, item: QueueItem) -> int | None:
-    """The item before this one, decided or not."""
-    query = select(QueueItem.id).where(QueueItem.queue_id == item.queue_id, QueueItem.position < item.position)
-    return session.scalar(query.order_by(QueueItem.position.desc()).limit(1))
-
-
-def list_upcoming_images(session: Session, item: QueueItem, *, limit: int = 4) -> list[Picture]:
-    """The images of the open items after this one, so that a browser can fetch them ahead."""
-    query = (
-        select(*_PICTURE)
-        .join(QueueItem, QueueItem.image_id == Image.id)
-        .where(QueueItem.queue_id == item.queue_id, QueueItem.done_action.is_(None), QueueItem.position > item.position)
-        .order_by(QueueItem.position)
-        .limit(limit)
-    )
-    return list(session.execute(query))
 
 
 def list_sweep_classes(session: Session, queue: Queue) -> list[tuple[int, int]]:

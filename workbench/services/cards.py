@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Conflict, NotFound
-from workbench.models import VERDICTS, Class, Dataset, Decision, Image, Queue, QueueItem, User, Vote
+from workbench.models import VERDICTS, Class, Dataset, Decision, Image, Queue, QueueItem, User
 from workbench.models.states import merge_roots
-from workbench.queries import datasets, queues
 from workbench.queries import decisions as log
+from workbench.queries import queues
 from workbench.queries import review as queries
 from workbench.queries.queues import QueueRow
 from workbench.queries.review import Picture
@@ -52,7 +52,7 @@ class Card:
     ambiguous: list[Class]
     suggested: Class | None
     p_wrong: float | None
-    votes: list[tuple[Vote, Class | None]]
+    votes: list[tuple[str, Class | None, int]]  # option, its class, raters
     guesses: list[Guess]
     neighbours: list[Neighbour]
     examples: list[tuple[Class, list[Picture]]]
@@ -72,10 +72,11 @@ class Card:
         return self.suggested is not None and (self.suggested is not self.label or self.image.status != "active")
 
 
-def make_card(session: Session, home: Home, dataset: Dataset, *, queue: Queue, item: QueueItem) -> Card:
-    """A constant number of statements, and one pass over the features of the run."""
+def make_card(
+    session: Session, home: Home, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, item: QueueItem
+) -> Card:
+    """A constant number of statements, and one pass over the features of the run. classes: all of the data set."""
     image = session.get_one(Image, item.image_id)
-    classes = datasets.list_classes(session, dataset.id)
     by_id = {cls.id: cls for cls in classes}
     said = find_predictions(home, queue.run_id or dataset.promoted_run_id)
     suggested = _open_root(item.suggested_id, classes)
@@ -93,7 +94,10 @@ def make_card(session: Session, home: Home, dataset: Dataset, *, queue: Queue, i
         ambiguous=[by_id[found] for found in image.ambiguous_ids or () if found in by_id],
         suggested=suggested,
         p_wrong=item.p_wrong,
-        votes=[(vote, by_id.get(vote.class_id or 0)) for vote in queries.list_votes(session, image.id)],
+        votes=[
+            (option, by_id.get(class_id or 0), count)
+            for option, class_id, count in queries.list_votes(session, image.id)
+        ],
         guesses=_guess(said, image.id, by_id),
         neighbours=[
             Neighbour(pictures[found], by_id.get(pictures[found].label_id or 0), similarity)
@@ -226,8 +230,10 @@ class Ending:
     others: list[QueueRow]  # queues that wait, the one with most to find first
 
 
-def make_ending(session: Session, dataset: Dataset, queue: Queue, *, open_items: int) -> Ending:
-    by_id = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
+def make_ending(
+    session: Session, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, open_items: int
+) -> Ending:
+    by_id = {cls.id: cls for cls in classes}
     moves = [(by_id.get(given or 0), by_id.get(now or 0), n) for given, now, n in queries.list_moves(session, queue)]
     waiting = [row for row in queues.list_queues(session, dataset.id) if row.open and row.queue.id != queue.id]
     waiting.sort(key=lambda row: (row.queue.expected_hits or 0) / row.queue.size, reverse=True)

@@ -88,15 +88,17 @@ class Recent:
     ambiguous: tuple[Class, ...]
 
 
-def list_recent(session: Session, dataset: Dataset, *, user: User, limit: int = 10) -> list[Recent]:
+def list_recent(
+    session: Session, dataset: Dataset, classes: Sequence[Class], *, user: User, limit: int = 10
+) -> list[Recent]:
     """The user's newest actions that count, newest first. Read after every decision, hence not by `describe`."""
-    lines = review.list_recent_lines(session, dataset_id=dataset.id, user_id=user.id, most=20 * limit)
+    lines = review.list_recent_lines(session, dataset_id=dataset.id, user_id=user.id, most=12 * limit)
     actions: dict[str, list[Picture]] = defaultdict(list)
     for line in lines:
         actions[line.action].append(line)
-    newest = list(actions)[: limit + 10]
+    newest = list(actions)[: limit + 5]
     undone = undone_actions(review.list_undoing(session, newest))
-    by_id = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
+    by_id = {cls.id: cls for cls in classes}
     return [_recent(actions[action], by_id) for action in newest if action not in undone][:limit]
 
 

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from workbench.errors import Conflict, Invalid
 from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
+from workbench.queries import datasets
 from workbench.queries import decisions as log
 from workbench.queries import queues as queries
 from workbench.services import cards, decisions, history, queues, sweeps
@@ -59,7 +60,8 @@ def _show(
     if item is not None and item.group_id is not None:
         return _to_group(dataset, item.group_id)
     progress = queries.get_progress(db(), queue)
-    shown = cards.make_card(db(), home(), dataset, queue=queue, item=item) if item else None
+    classes = datasets.list_classes(db(), dataset.id)
+    shown = cards.make_card(db(), home(), dataset, classes, queue=queue, item=item) if item else None
     is_blind = bool(session.get("blind")) and shown is not None and item is not None and item.done_action is None
     settled = item is not None and (item.done_action is not None or bool(conflict))
     return page(
@@ -69,11 +71,11 @@ def _show(
         dataset=dataset,
         queue=queue,
         card=shown,
-        ending=None if shown else cards.make_ending(db(), dataset, queue, open_items=progress.open),
+        ending=None if shown else cards.make_ending(db(), dataset, classes, queue=queue, open_items=progress.open),
         progress=progress,
         blind=is_blind,
         wants_blind=bool(session.get("blind")),
-        recent=history.list_recent(db(), dataset, user=me()) if me().may("reviewer") else [],
+        recent=history.list_recent(db(), dataset, classes, user=me()) if me().may("reviewer") else [],
         verdict=cards.find_verdict(db(), dataset, shown.image) if shown and settled else None,
         conflict=conflict,
         problem=problem,
