@@ -88,12 +88,21 @@ def _read_contents(
 
 
 def _list_classes(session: Session, dataset: Dataset, version: int, rows: list[VersionRow]) -> list[dict[str, Any]]:
-    """The classes as they stood, in their order; a retired one only while images carry it."""
+    """The classes as they stood, in their order; those that reviewers may not choose only while images name them.
+
+    A class that was merged away, which an ambiguous image can still name, is written as retired: an import makes it
+    anew, and it must not become a choice.
+    """
     undone = log.get_undone(session, dataset_id=dataset.id, up_to=version)
     states = versions.class_states_at(session, dataset, version, undone=undone).values()
-    carried = {name for row in rows for name in row.label.split("|")}
-    return [
-        {"name": state.name, "colour": state.colour, "key": state.key, "retired": state.retired}
+    named = {name for row in rows for name in row.label.split("|")}
+    classes = [
+        {
+            "name": state.name,
+            "colour": state.colour,
+            "key": state.key,
+            "retired": state.retired or state.merged_into_id is not None,
+        }
         for state in sorted(states, key=lambda state: state.position)
-        if state.name in carried or not (state.retired or state.merged_into_id)
     ]
+    return [cls for cls in classes if cls["name"] in named or not cls["retired"]]
