@@ -25,7 +25,11 @@ const keyName = (event) => {
 
 const isTyping = (element) => element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) && !/^(checkbox|radio|button|submit|range)$/.test(element.type || "");
 
-const isNative = (event) => (event.key === "Enter" || event.key === " ") && event.target.closest("a, button, summary, input, select, [role=button]");
+// What the browser itself does with a key on the focused element comes first.
+const isNative = (event) => {
+  if (event.key === "Enter" || event.key === " ") return event.target.closest("a, button, summary, input, select, [role=button]");
+  return event.key.startsWith("Arrow") && event.target.matches("input[type=radio], input[type=range]");
+};
 
 const pressKey = (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;

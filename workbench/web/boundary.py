@@ -6,6 +6,7 @@ when the answer's status is below 400.
 
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, current_app, g, make_response, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
@@ -171,4 +172,12 @@ def _error_page(status: int, sentence: str) -> ResponseReturnValue:
         response.headers["Content-Type"] = "text/plain; charset=utf-8"
         response.headers["HX-Reswap"] = "none"
         return response
-    return page("error.html", status=status, code=status, sentence=sentence)
+    return page("error.html", status=status, code=status, sentence=sentence, back=_where_from())
+
+
+def _where_from() -> str:
+    """The page of ours whose button was pressed, for a way back; the start when it is not known."""
+    came = urlsplit(request.referrer or "")
+    if came.netloc != request.host or came.path == request.path:
+        return "/"
+    return came._replace(scheme="", netloc="").geturl()
