@@ -48,7 +48,7 @@ class Workers:
         pause = 0.5
         while not self._stopping.is_set():
             began = time.monotonic()
-            process = self._processes[number] = self._spawn(number)
+            process = self._processes[number] = self._spawn()
             process.wait()
             if self._stopping.is_set():
                 return
@@ -56,8 +56,8 @@ class Workers:
             sys.stderr.write(f"workbench: worker {number + 1} ended ({process.returncode}); starting it again\n")
             self._stopping.wait(pause)
 
-    def _spawn(self, number: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "workbench.worker.process", str(self._home.root), f"worker-{number + 1}"]
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "workbench.worker.process", str(self._home.root)]
         # In a session of its own, so that Ctrl+C reaches the parent first; the pipe tells it when we are gone.
         return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=os.environ.copy())  # noqa: S603
 
@@ -69,8 +69,8 @@ def check_address(database: Database, host: str) -> None:
     with database.read() as session:
         if not user_queries.has_password_account(session):
             raise Invalid(
-                f"Refusing to listen on {host}: no account has a password yet. Start on 127.0.0.1, open the login link, "
-                "set a password under your name, then serve here."
+                f"Refusing to listen on {host}: no account has a password yet. Start on 127.0.0.1, open the login "
+                "link, set a password under your name, then serve here."
             )
 
 

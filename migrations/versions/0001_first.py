@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("note", sa.String(), nullable=False),
         sa.Column("promoted_run_id", sa.Integer(), nullable=True),
+        sa.Column("scanned_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=("pk_datasets")),
         sa.UniqueConstraint("name", name=("uq_datasets_name")),
     )

@@ -24,6 +24,7 @@ class Dataset(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     note: Mapped[str] = mapped_column(default="")
     promoted_run_id: Mapped[int | None]
+    scanned_at: Mapped[datetime | None]  # when the newest scan for near copies ended
 
     classes: Mapped[list["Class"]] = relationship(order_by="Class.position", viewonly=True)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
-from workbench.models import Decision, DuplicateGroup, DuplicateMember, Image, Job, Vote
+from workbench.models import Decision, DuplicateGroup, DuplicateMember, Image, Vote
 
 _LOOK_BACK = 2_000  # lines of the log: one bulk action may have written them all
 
@@ -70,8 +70,3 @@ def list_last_settled(session: Session, *, dataset_id: int, user_id: int, limit:
         .order_by(actions.c.decision_id.desc())
     )
     return [Settled(group, image) for group, image in session.execute(query)]
-
-
-def get_last_done_job(session: Session, *, dataset_id: int, kind: str) -> Job | None:
-    query = select(Job).where(Job.dataset_id == dataset_id, Job.kind == kind, Job.status == "done")
-    return session.scalar(query.order_by(Job.id.desc()).limit(1))

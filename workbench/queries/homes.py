@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, or_, select
+from sqlalchemy import Row, Select, case, func, select
 from sqlalchemy.orm import Session
 
 from workbench.models import (
@@ -14,10 +14,8 @@ from workbench.models import (
     Class,
     Dataset,
     Decision,
-    DuplicateGroup,
     Image,
     Import,
-    Job,
     Queue,
     QueueItem,
     Run,
@@ -163,10 +161,3 @@ def list_finished_runs(session: Session, dataset_id: int, *, limit: int = 20) ->
     """The newest runs that came to their end, oldest first."""
     query = select(Run).where(Run.dataset_id == dataset_id, Run.status == "done").order_by(Run.id.desc()).limit(limit)
     return list(reversed(list(session.scalars(query))))
-
-
-def has_scanned(session: Session, dataset_id: int) -> bool:
-    """Whether near duplicates were looked for: a scan was finished, or left groups behind."""
-    near = select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset_id, DuplicateGroup.kind == "near")
-    scans = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == "scan", Job.status == "done")
-    return bool(session.scalar(select(or_(near.exists(), scans.exists()))))

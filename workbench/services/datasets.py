@@ -50,7 +50,7 @@ def _add_class(
 ) -> Class:
     position = 1 + max((cls.position for cls in taken), default=-1)
     colour = CLASS_COLOURS[position % len(CLASS_COLOURS)]
-    key = DIGITS[position] if position < len(DIGITS) else ""
+    key = _free_key(name, taken)
     cls = Class(
         dataset_id=dataset.id, name=name, position=position, colour=colour, key=key,
         first_name=name, first_position=position, first_colour=colour, first_key=key, added_by=added_by,
@@ -58,6 +58,12 @@ def _add_class(
     session.add(cls)
     session.flush()
     return cls
+
+
+def _free_key(name: str, taken: Sequence[Class]) -> str:
+    """A class that is called by a digit gets that digit, any other the first one that is free."""
+    used = {cls.key for cls in taken}
+    return next((key for key in (name, *DIGITS) if key in DIGITS and len(key) == 1 and key not in used), "")
 
 
 def add_class(session: Session, *, dataset: Dataset, user: User, name: str) -> Class:

@@ -115,7 +115,7 @@ def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
     runs = queries.list_finished_runs(session, dataset.id)
     groups = duplicates.count_groups(session, dataset.id)
     open_groups = duplicates.count_groups(session, dataset.id, state="open")
-    scanned = queries.has_scanned(session, dataset.id)
+    scanned = dataset.scanned_at is not None
     coverage = _measure_coverage(session, dataset)
     jobs = job_queries.list_open_jobs(session, dataset_id=dataset.id)
     promoted = next((run for run in runs if run.id == dataset.promoted_run_id), None)

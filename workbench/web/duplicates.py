@@ -82,14 +82,13 @@ def _filter(show: str) -> dict[str, Any]:
 
 
 def _summary(dataset: Dataset, kind: str | None) -> dict[str, Any]:
-    last = duplicate_pages.get_last_done_job(db(), dataset_id=dataset.id, kind="scan")
     exact = queries.count_groups(db(), dataset.id, kind="exact", state="open")
     return {
         "open_counts": queries.count_groups(db(), dataset.id, kind=kind, state="open"),
         "all_counts": queries.count_groups(db(), dataset.id, kind=kind),
         "clear": exact.groups - exact.conflicting,
         "scan": jobs.find_open_job(db(), kind="scan", dataset_id=dataset.id),
-        "scanned_at": last.finished_at if last else None,
+        "scanned_at": dataset.scanned_at,
     }
 
 
@@ -278,7 +277,8 @@ def find_differing(images: Sequence[Image], votes: Mapping[int, list[Vote]]) -> 
 def suggest(
     images: Sequence[Image], votes: Mapping[int, list[Vote]], classes: Sequence[Class]
 ) -> tuple[Image, int | None, str]:
-    """The image to keep, the class for it, and why: the raters' votes, else most labels, else the label it has."""
+    """The image to keep, the class for it, and why: the raters' votes, else most labels, else the label that the model
+    agrees with, else the one it has."""
     best = duplicates.choose_best(images)
     open_ids = {cls.id for cls in classes}
     cast: Counter[int] = Counter()
@@ -291,4 +291,6 @@ def suggest(
         if leading and (len(leading) == 1 or leading[0][1] > leading[1][1]):
             class_id, number = leading[0]
             return best, class_id, f"{number} of {counted.total()} {word}"
+    if best.predicted_id in labels:
+        return best, best.predicted_id, "as the model sees it"
     return best, best.label_id if best.label_id in open_ids else None, "the label of the image kept"

@@ -14,7 +14,7 @@ from ml.dedup.verify import SIDE, draw_pairs, learn_scale, make_thumbnail, proba
 from ml.images import Unreadable, decode
 from workbench import storage
 from workbench.errors import NotFound
-from workbench.models import Image
+from workbench.models import Image, utc_now
 from workbench.queries import datasets
 from workbench.queries import duplicates as queries
 from workbench.services import duplicates
@@ -192,6 +192,7 @@ def _store(
         exact = duplicates.refresh_exact_groups(session, dataset)
         near = duplicates.refresh_near_groups(session, dataset, groups)
         images = datasets.count_images(session, dataset.id)
+        dataset.scanned_at = utc_now()
     return {
         "dataset": name,
         "images": images,
