@@ -75,7 +75,9 @@ def _finish(
     return status
 
 
-def give_up(database: Database, job_id: int) -> None:
-    """A job that took its worker down again and again ends as failed."""
-    sentence = "The worker died several times while it ran this job; out of memory, most likely. Try a smaller setting."
-    _finish(database, job_id, "failed", error=sentence)
+def give_up(database: Database, job_id: int, *, sentence: str) -> None:
+    """End as failed what nothing will carry out any more; a job that ended meanwhile stays as it is."""
+    with database.write() as session:
+        job = session.get(Job, job_id)
+        if job is not None and not job.is_over:
+            job.status, job.error, job.finished_at = "failed", sentence, utc_now()

@@ -2,16 +2,23 @@
 
 The web process never talks to DBOS: it writes a `jobs` row. This process sweeps for rows that are not over and enqueues
 them under the workflow id `job-<id>`, which DBOS accepts once, however many workers sweep.
+
+DBOS remembers which worker took a job. A worker holds a lock on a file of its own name as long as it lives, so that the
+others can tell a dead worker's jobs from a living one's, and take them over.
 """
 
+import itertools
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOS, SetWorkflowID, WorkflowStatus
+from sqlalchemy.exc import OperationalError
 
 from workbench.config import Home
 from workbench.db import Database, open_database
@@ -21,11 +28,16 @@ from workbench.worker.jobs import give_up, run_job
 _SWEEP_S = 0.4
 # Part of DBOS's recovery: jobs begun by one version of the program are finished by the next.
 _APPLICATION_VERSION = "1"
-_MAX_ATTEMPTS = 4
+_MAX_ATTEMPTS = 3  # recoveries: the fourth death is the last
+_MOST_AT_ONCE = 1000
 # Trainings wait for one another; a short export or scan does not wait for a training.
 _QUEUES = {"train": "training"}
 _OTHER_QUEUE = "short"
+_DIED = "The worker died several times while it ran this job; out of memory, most likely. Try a smaller setting."
+_LOST = "The worker could not note how this job ended; the disk was full, most likely. Make room, then press Retry."
+_ENDINGS = {"MAX_RECOVERY_ATTEMPTS_EXCEEDED": _DIED, "ERROR": _LOST, "CANCELLED": _LOST, "SUCCESS": _LOST}
 _state: dict[str, Any] = {}
+_log = logging.getLogger(__name__)
 
 
 @DBOS.step(name="run_job")
@@ -38,7 +50,7 @@ def _workflow(job_id: int) -> str:
     return _run(job_id)
 
 
-def main(home_path: str, executor_id: str) -> None:
+def main(home_path: str) -> None:
     """Work until SIGINT, SIGTERM or the end of the parent. What was running goes on at the next start."""
     home = Home.at(home_path)
     database = open_database(home)
@@ -48,21 +60,47 @@ def main(home_path: str, executor_id: str) -> None:
         signal.signal(sign, lambda *_: stop.set())
     if not sys.stdin.isatty():
         threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
-    _launch(home, executor_id)
-    handed_over: set[int] = set()
+    name, _lock = claim_name(home)
+    _launch(home, name)
     while not stop.wait(_SWEEP_S):
-        sweep(database, handed_over)
+        try:
+            sweep(database, home, name)
+        except OperationalError as error:  # a full or busy disk, for now: what runs in other threads shall go on
+            _log.warning("cannot look for jobs: %s", error.orig)
+    hand_back(name)
     # A training in a thread would hold an orderly exit up for minutes; killed here, it resumes from its checkpoint.
     os._exit(0)
 
 
-def _launch(home: Home, executor_id: str) -> None:
+def claim_name(home: Home) -> tuple[str, sqlite3.Connection]:
+    """The first of worker-1, worker-2, ... that no living worker has, and the lock that ends with this process."""
+    for number in itertools.count(1):
+        lock = _try_lock(home, f"worker-{number}")
+        if lock is not None:
+            return f"worker-{number}", lock
+    raise AssertionError
+
+
+def _try_lock(home: Home, name: str) -> sqlite3.Connection | None:
+    """None if a living process has it. SQLite's own lock on an empty file: the system drops it at any kind of death."""
+    folder = home.root / "workers"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    connection = sqlite3.connect(folder / f"{name}.lock", timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        connection.close()
+        return None
+    return connection
+
+
+def _launch(home: Home, name: str) -> None:
     DBOS(
         config={
             "name": "workbench",
             "system_database_url": f"sqlite:///{home.jobs_database}",
             "enable_otlp": False,
-            "executor_id": executor_id,
+            "executor_id": name,
             "application_version": _APPLICATION_VERSION,
             "log_level": "WARNING",
         }
@@ -74,20 +112,43 @@ def _launch(home: Home, executor_id: str) -> None:
     home.jobs_database.chmod(0o600)
 
 
-def sweep(database: Database, handed_over: set[int]) -> None:
-    """Enqueue every job that is not over and not known yet; end those that DBOS has given up."""
+def sweep(database: Database, home: Home, name: str) -> None:
+    """Enqueue every job that is not over and not known yet; end those that DBOS has given up; take over the dead's."""
     with database.read() as session:
-        waiting = [(job.id, job.kind) for job in queries.list_open_jobs(session)]
+        waiting = [(job.id, job.kind) for job in queries.list_open_jobs(session)[:_MOST_AT_ONCE]]
+    if not waiting:
+        return
+    known = _find_workflows([f"job-{job_id}" for job_id, _ in waiting])
     for job_id, kind in waiting:
-        if job_id in handed_over:
-            continue
-        status = DBOS.get_workflow_status(f"job-{job_id}")
-        if status is None:
+        workflow = known.get(f"job-{job_id}")
+        if workflow is None:
             with SetWorkflowID(f"job-{job_id}"):
                 DBOS.enqueue_workflow(_QUEUES.get(kind, _OTHER_QUEUE), _workflow, job_id)
-        elif status.status in ("MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ERROR", "CANCELLED"):
-            give_up(database, job_id)
-        handed_over.add(job_id)
+        elif workflow.status in _ENDINGS:
+            give_up(database, job_id, sentence=_ENDINGS[workflow.status])
+    owners = {workflow.executor_id for workflow in known.values() if workflow.status == "PENDING"}
+    for owner in owners - {name, None}:
+        _take_over(home, str(owner))
+
+
+def _find_workflows(ids: Sequence[str]) -> dict[str, WorkflowStatus]:
+    found = DBOS.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
+    return {workflow.workflow_id: workflow for workflow in found}
+
+
+def _take_over(home: Home, owner: str) -> None:
+    """Put a dead worker's jobs back into their queues. Its lock is held meanwhile, so that nobody starts as it."""
+    lock = _try_lock(home, owner)
+    if lock is not None:
+        DBOS._recover_pending_workflows([owner])
+        lock.close()
+
+
+def hand_back(name: str) -> None:
+    """At an orderly stop: queue again what runs here, so that stopping the program does not count as a death."""
+    running = DBOS.list_workflows(status="PENDING", executor_id=name, load_input=False, load_output=False)
+    for workflow in running:
+        DBOS.resume_workflow(workflow.workflow_id, queue_name=workflow.queue_name)
 
 
 def _stop_with_parent(stop: threading.Event) -> None:
@@ -98,4 +159,4 @@ def _stop_with_parent(stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1])
