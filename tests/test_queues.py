@@ -295,3 +295,20 @@ def test_the_promoted_run_is_used_else_the_newest_that_is_done(session: Session,
 
 def test_leases_last_ten_minutes() -> None:
     assert timedelta(minutes=10) == queues.LEASE
+
+
+@pytest.mark.parametrize(
+    ("p_wrong", "expected"),
+    [
+        (None, None),
+        ([float("nan")] * 3, None),
+        ([0.5, float("nan"), float("nan")], None),
+        ([0.5, 0.7, float("nan")], 1.8),
+        ([0.5, 0.7, 0.3], 1.5),
+    ],
+)
+def test_expected_hits_are_not_thinned_by_images_without_p_wrong(
+    p_wrong: list[float] | None, expected: float | None
+) -> None:
+    found = queues._expect_hits(None if p_wrong is None else np.array(p_wrong, np.float32))
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))

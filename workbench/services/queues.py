@@ -235,9 +235,13 @@ def open_queue(session: Session, plan: QueuePlan) -> Queue:
 
 
 def _expect_hits(p_wrong: NDArray[np.float32] | None) -> float | None:
-    if p_wrong is None or np.isnan(p_wrong).all():
+    """Wrong labels expected among the candidates; none where P(wrong) is known for less than half of them.
+
+    Images that the run was trained on have no P(wrong). Counting them as right would promise too little.
+    """
+    if p_wrong is None or np.isnan(p_wrong).mean() > 0.5:
         return None
-    return float(np.nansum(p_wrong))
+    return float(np.nanmean(p_wrong)) * len(p_wrong)
 
 
 def _item_rows(queue_id: int, plan: QueuePlan) -> list[dict[str, Any]]:
