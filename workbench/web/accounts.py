@@ -160,7 +160,9 @@ def settings() -> ResponseReturnValue:
 
 def _safe_target(target: str) -> str:
     """Only paths of this server: a login must not send anybody elsewhere."""
-    return target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
+    is_path = target.startswith("/") and not target.startswith("//")
+    # browsers read a backslash as a slash and leave tabs and line ends out: each makes // of what does not look like it
+    return target if is_path and target.isprintable() and "\\" not in target else "/"
 
 
 def _limit_tries(key: str, *, most: int = _MAX_TRIES) -> None:

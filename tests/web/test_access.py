@@ -1,0 +1,301 @@
+"""Who may call what: every address, by strangers, by each role, without a token, across data sets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from tests.conftest import Browser, make_pets
+from tests.review_queues import add_queue, field
+from tests.trained_runs import add_run
+from workbench.config import Home
+from workbench.db import Database
+from workbench.models import Class, DuplicateGroup, Image, Import, QueueItem
+from workbench.services import decisions, duplicates, jobs, users
+
+BrowserAs = Callable[[str], Browser]
+ROLES = ("viewer", "reviewer", "lead", "admin")
+OPEN_TO_ALL = {"static", "accounts.log_in", "accounts.use_link", "accounts.health"}
+# what each address needs beyond being logged in; an address that is missing here fails a test
+NEEDS = {
+    "GET": {
+        "classes.preview_merge": "lead", "duplicates.preview": "lead", "imports.new": "lead", "imports.preview": "lead",
+        "people.index": "admin", "runs.new": "lead",
+        **dict.fromkeys(
+            (
+                "accounts.settings", "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
+                "duplicates.show", "exports.download", "exports.index", "history.index", "home.datasets", "home.show",
+                "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
+                "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "review.sweep",
+                "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show",
+            ),
+            "viewer",
+        ),
+    },
+    "POST": {
+        **dict.fromkeys(("accounts.log_out", "accounts.settings"), "viewer"),
+        **dict.fromkeys(
+            (
+                "duplicates.settle", "duplicates.undo", "exports.start", "history.undo", "images.apply_bulk",
+                "images.decide", "images.preview_bulk", "jobs.cancel", "jobs.retry", "review.blind", "review.comment",
+                "review.decide", "review.lease", "review.lease_sweep", "review.redo", "review.settle", "review.skip",
+                "review.undo",
+            ),
+            "reviewer",
+        ),
+        **dict.fromkeys(
+            (
+                "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
+                "duplicates.settle_bulk", "home.build_splits", "imports.start", "imports.upload", "review.build",
+                "review.close", "runs.cancel", "runs.create", "runs.promote", "runs.retry",
+            ),
+            "lead",
+        ),
+        **dict.fromkeys(("people.add", "people.change_role", "people.make_link", "people.set_active"), "admin"),
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """Two data sets, each with one of everything: the parts of their addresses."""
+
+    pets: dict[str, Any]
+    birds: dict[str, Any]
+
+
+@pytest.fixture
+def world(database: Database, home: Home) -> World:
+    with database.write() as session:
+        return World(_make(session, home, "pets"), _make(session, home, "birds"))
+
+
+def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
+    dataset = make_pets(session, name=name)
+    user = users.ensure_admin(session)
+    images = list(session.scalars(select(Image).where(Image.dataset_id == dataset.id).order_by(Image.id)))
+    images[1].pixel_sha256 = images[0].pixel_sha256
+    session.flush()
+    duplicates.refresh_exact_groups(session, dataset)
+    queue = add_queue(session, dataset)
+    classes = list(session.scalars(select(Class).where(Class.dataset_id == dataset.id)))
+    return {
+        "name": name,
+        "image_id": images[0].id,
+        "class_id": classes[0].id,
+        "into": classes[1].id,
+        "queue_id": queue.id,
+        "item_id": session.scalars(select(QueueItem.id).where(QueueItem.queue_id == queue.id)).first(),
+        "group_id": session.scalars(select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset.id)).one(),
+        "run_id": add_run(session, home, dataset=dataset, user=user).id,
+        "import_id": session.scalars(select(Import.id).where(Import.dataset_id == dataset.id)).one(),
+        "job_id": jobs.enqueue(session, kind="scan", user=user, dataset=dataset).id,
+        "user_id": user.id,
+        "action": decisions.decide(session, image=images[2], user=user, verdict="confirm"),
+        "size": 48,
+        "token": "nobody",
+        "filename": "icon.svg",
+    }
+
+
+def list_calls(app: Flask) -> Iterator[tuple[str, str, set[str]]]:
+    """(endpoint, method, parts of its address) of everything that can be called."""
+    for rule in app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield rule.endpoint, method, set(rule.arguments)
+
+
+def build(app: Flask, endpoint: str, arguments: set[str], parts: dict[str, Any]) -> str:
+    with app.test_request_context():
+        return app.url_for(endpoint, **{name: parts[name] for name in arguments}, _external=False)
+
+
+@pytest.fixture
+def watched(database: Database) -> Iterator[Callable[[], int]]:
+    """A number that changes when anybody commits."""
+    with database.engine.connect() as connection:
+
+        def read() -> int:
+            return _read_version(connection)
+
+        yield read
+
+
+def _read_version(connection: Connection) -> int:
+    version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+    connection.rollback()
+    return int(version)
+
+
+def _role_of(endpoint: str, method: str) -> str:
+    assert endpoint in NEEDS[method], f"say in NEEDS who may call {method} {endpoint}"
+    return NEEDS[method][endpoint]
+
+
+def test_strangers_are_sent_to_the_login_page(app: Flask, world: World, watched: Callable[[], int]) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False  # so that the login, not the token, is what stops them
+    before = watched()
+    for endpoint, method, arguments in list_calls(app):
+        if endpoint in OPEN_TO_ALL:
+            continue
+        url = build(app, endpoint, arguments, world.pets)
+        answer = app.test_client().open(url, method=method)
+        assert (answer.status_code, answer.location.partition("?")[0]) == (303, "/login"), f"{method} {url}"
+        htmx = app.test_client().open(url, method=method, headers={"HX-Request": "true"})
+        assert (htmx.status_code, htmx.headers["HX-Redirect"].partition("?")[0]) == (401, "/login"), f"{method} {url}"
+    assert watched() == before
+
+
+def test_roles_below_the_needed_one_are_refused_and_nothing_is_written(
+    app: Flask, world: World, browser_as: BrowserAs, watched: Callable[[], int]
+) -> None:
+    browsers = {role: browser_as(role) for role in ROLES}
+    before = watched()
+    for endpoint, method, arguments in list_calls(app):
+        if endpoint in OPEN_TO_ALL:
+            continue
+        needed = ROLES.index(_role_of(endpoint, method))
+        url = build(app, endpoint, arguments, world.pets)
+        for role in ROLES[:needed]:
+            answer = browsers[role].post(url) if method == "POST" else browsers[role].get(url)
+            assert (answer.status_code, role in answer.text) == (403, True), f"{role}: {method} {url}"
+    assert watched() == before
+
+
+def test_pages_open_for_everybody_who_may_see_them(app: Flask, world: World, browser_as: BrowserAs) -> None:
+    asked = {"runs.cell": "?true=cat&predicted=cat", "classes.preview_merge": f"?into={world.pets['into']}"}
+    not_made = {"images.full", "images.thumbnail", "exports.download", "imports.preview", "runs.cell"}
+    for role in ROLES:
+        browser = browser_as(role)
+        for endpoint, method, arguments in list_calls(app):
+            if method != "GET" or endpoint in OPEN_TO_ALL | not_made:
+                continue
+            if ROLES.index(NEEDS["GET"][endpoint]) > ROLES.index(role):
+                continue
+            url = build(app, endpoint, arguments, world.pets) + asked.get(endpoint, "")
+            assert browser.get(url).status_code in (200, 303), f"{role}: {url}"
+
+
+def test_without_a_token_nothing_is_taken(
+    app: Flask, world: World, browser_as: BrowserAs, watched: Callable[[], int]
+) -> None:
+    browser = browser_as("admin")
+    before = watched()
+    for endpoint, method, arguments in list_calls(app):
+        if method != "POST":
+            continue
+        url = build(app, endpoint, arguments, world.pets)
+        answer = browser.client.post(url, data={"verdict": "confirm"})
+        assert answer.status_code == 400, url
+        assert "CSRF" in answer.text, url
+        wrong = browser.client.post(url, headers={"X-CSRFToken": browser.token[:-3] + "abc"})
+        assert wrong.status_code == 400, url
+    assert watched() == before
+
+
+def test_a_get_is_never_taken_for_a_post(app: Flask, browser_as: BrowserAs, world: World) -> None:
+    browser = browser_as("admin")
+    both = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or set())}
+    for rule in app.url_map.iter_rules():
+        if rule.rule not in both:
+            url = build(app, rule.endpoint, set(rule.arguments), world.pets)
+            assert browser.get(url).status_code in (404, 405), url
+
+
+def test_what_belongs_to_another_data_set_is_not_found(
+    app: Flask, world: World, browser_as: BrowserAs, watched: Callable[[], int]
+) -> None:
+    browser = browser_as("admin")
+    before = watched()
+    tried = 0
+    for endpoint, method, arguments in list_calls(app):
+        for part in sorted(arguments & {"image_id", "class_id", "queue_id", "group_id", "run_id", "import_id"}):
+            if "name" not in arguments or endpoint == "review.item_of_image":
+                continue
+            url = build(app, endpoint, arguments, {**world.pets, part: world.birds[part]})
+            answer = browser.post(url, {"verdict": "confirm"}) if method == "POST" else browser.get(url)
+            assert answer.status_code == 404, f"{method} {url}"
+            tried += 1
+    assert tried > 25
+    strange_item = f"/d/pets/queues/{world.pets['queue_id']}/items/{world.birds['item_id']}"
+    assert browser.get(strange_item).status_code == 404
+    for action in ("decide", "skip", "comment", "lease", "blind"):
+        assert browser.post(f"{strange_item}/{action}", {"verdict": "confirm"}).status_code == 404, action
+    assert watched() == before
+
+
+def test_classes_and_actions_of_another_data_set_are_refused(world: World, browser_as: BrowserAs) -> None:
+    browser = browser_as("lead")
+    image = f"/d/pets/images/{world.pets['image_id']}"
+    sweep = f"/d/pets/queues/{world.pets['queue_id']}/sweep"
+    item = f"/d/pets/queues/{world.pets['queue_id']}/items/{world.pets['item_id']}/decide"
+    strange = {"verdict": "relabel", "class_id": world.birds["class_id"]}
+    assert browser.post(f"{image}/decide", strange).status_code == 422
+    assert browser.post(item, strange).status_code == 422
+    assert browser.post(sweep, strange).status_code == 404
+    merge = f"/d/pets/classes/{world.pets['class_id']}/merge"
+    assert browser.post(merge, {"into": world.birds["class_id"]}).status_code == 404
+    assert browser.post(f"/d/pets/history/{world.birds['action']}/undo").status_code in (404, 409)
+    bulk = {"verdict": "exclude", "image": world.birds["image_id"]}
+    assert browser.post("/d/pets/images/bulk", bulk).status_code in (404, 422)
+    queue = {"recipe": "label_issues", "run": world.birds["run_id"]}
+    assert browser.post("/d/pets/queues/build", queue).status_code == 404
+
+
+def test_every_answer_forbids_what_pages_do_not_need(app: Flask, world: World, browser_as: BrowserAs) -> None:
+    browser = browser_as("admin")
+    for url in ("/d/pets/", "/nothing/here", "/login", "/static/icon.svg", "/jobs/badge", "/d/pets/colours.css"):
+        with browser.get(url) as answer:
+            headers = answer.headers
+        assert headers["X-Content-Type-Options"] == "nosniff", url
+        assert "script-src 'self'" in headers["Content-Security-Policy"], url
+        assert headers["X-Frame-Options"] == "DENY", url
+
+
+def _cookies(answer: TestResponse) -> dict[str, str]:
+    return {line.partition("=")[0]: line for line in answer.headers.getlist("Set-Cookie")}
+
+
+def test_cookies_are_out_of_reach_of_scripts_and_other_sites(app: Flask, database: Database) -> None:
+    with database.write() as session:
+        token = users.make_login_link(session, user=users.ensure_admin(session))
+    found = _cookies(app.test_client().get(f"/login/{token}"))
+    assert set(found) == {"workbench", "remember_token"}
+    for cookie in found.values():
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example",
+        "/\n/evil.example", "javascript:alert(1)", " //evil.example", "/d/x\r\nX-Evil: 1", "",
+    ],
+)  # fmt: skip
+def test_a_login_page_never_leads_elsewhere(app: Flask, target: str) -> None:
+    page = app.test_client().get("/login", query_string={"next": target}).get_data(as_text=True)
+    assert field(page, "next") == "/"
+
+
+def test_a_login_leads_to_the_page_that_was_asked_for(app: Flask, database: Database) -> None:
+    with database.write() as session:
+        users.set_password(user=users.ensure_admin(session), password="correct horse battery")
+    app.config["WTF_CSRF_ENABLED"] = False
+    form = {"name": "admin", "password": "correct horse battery", "next": "/d/eulen & käuze/images?label=1"}
+    assert app.test_client().post("/login", data=form).location == "/d/eulen%20&%20k%C3%A4uze/images?label=1"
+    assert app.test_client().post("/login", data={**form, "next": "/\t/evil.example"}).location == "/"
+
+
+def test_a_session_of_a_switched_off_account_ends(app: Flask, database: Database, browser_as: BrowserAs) -> None:
+    browser = browser_as("lead")
+    assert browser.get("/settings").status_code == 200
+    with database.write() as session:
+        users.ensure_admin(session)
+        users.set_active(session, user=users.ensure_user(session, "some-lead"), active=False)
+    assert browser.get("/settings").status_code == 303
