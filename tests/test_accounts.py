@@ -1,6 +1,7 @@
 """Logging in, roles, CSRF, headers: the security of every page."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -10,6 +11,8 @@ from workbench.db import Database
 from workbench.errors import Invalid
 from workbench.models import User
 from workbench.services import users
+from workbench.serving import make_server
+from workbench.web import accounts
 
 
 def link_for(database: Database, name: str = "ann", role: str = "reviewer") -> str:
@@ -76,6 +79,46 @@ def test_guessing_passwords_is_limited(app: Flask) -> None:
     client = app.test_client()
     answers = [client.post("/login", data={"name": "eve", "password": str(n)}).status_code for n in range(9)]
     assert answers == [422] * 8 + [429]
+
+
+def test_guessing_with_made_up_names_is_limited_too_and_fills_no_memory(app: Flask) -> None:
+    with app.test_request_context("/login", environ_base={"REMOTE_ADDR": "192.0.2.1"}):
+        for number in range(12_000):
+            accounts._limit_tries(f"192.0.2.{number} {number}")
+        assert len(accounts._tries) == 10_000
+    app.config["WTF_CSRF_ENABLED"] = False
+    client = app.test_client()
+    for _ in range(100):
+        accounts._limit_tries("127.0.0.1", most=100)
+    assert client.post("/login", data={"name": "somebody-else", "password": "x"}).status_code == 429
+
+
+def test_checking_a_password_holds_no_writer(app: Flask, database: Database) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    with database.write():
+        assert app.test_client().post("/login", data={"name": "eve", "password": "x"}).status_code == 422
+
+
+def test_only_an_upload_may_be_large(app: Flask, browser_as: Callable[[str], Browser]) -> None:
+    head = '--B\r\nContent-Disposition: form-data; name="source_file"; filename="large.txt"\r\n\r\n'
+    large: dict[str, Any] = {"data": head.encode() + bytes(17 * 2**20) + b"\r\n--B--\r\n"}
+    large["content_type"] = "multipart/form-data; boundary=B"
+    stranger = app.test_client().post("/import/preview", **large)
+    assert (stranger.status_code, stranger.location.partition("?")[0]) == (303, "/login")
+    lead = browser_as("lead")
+    headers = {"X-CSRFToken": lead.token}
+    answer = lead.client.post("/import", headers=headers, **large)
+    assert answer.status_code == 413
+    assert "more than the workbench accepts" in answer.get_data(as_text=True)
+    answer = lead.client.post("/import/preview", headers=headers, **large)
+    assert answer.status_code == 422
+    assert "An upload is a .zip or .csv file." in answer.get_data(as_text=True)
+
+
+def test_server_and_application_take_requests_of_the_same_size(app: Flask, database: Database) -> None:
+    server = make_server(database, host="127.0.0.1", port=0)
+    assert server.adj.max_request_body_size == app.config["MAX_CONTENT_LENGTH"]
+    server.close()
 
 
 def test_the_session_of_a_switched_off_user_ends(browser_as: Callable[[str], Browser], database: Database) -> None:

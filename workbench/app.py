@@ -38,8 +38,8 @@ def create_app(database: Database) -> Flask:
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["workbench_version"] = __version__
     boundary.install(app, database)
-    CSRFProtect(app)  # after the session is open: its refusal is a page like any other
     accounts.install(app)
+    CSRFProtect(app)  # last: it reads the whole form, which no stranger shall make us do
     marks.install(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

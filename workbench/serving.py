@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import waitress
 
-from workbench.app import create_app
+from workbench.app import MAX_UPLOAD_BYTES, create_app
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Invalid
@@ -102,11 +103,22 @@ def can_listen(host: str, port: int) -> bool:
     return True
 
 
+def make_server(database: Database, *, host: str, port: int) -> Any:
+    """The web server with its port open. It buffers a request before the application sees it, to the same limit."""
+    return waitress.create_server(
+        create_app(database),
+        host=host,
+        port=port,
+        threads=_WEB_THREADS,
+        ident="workbench",
+        channel_timeout=60,
+        max_request_body_size=MAX_UPLOAD_BYTES,
+    )
+
+
 def serve_web(database: Database, *, host: str, port: int, when_ready: Callable[[], None]) -> None:
     """Answer until interrupted. `when_ready` is called once the port is open."""
-    server = waitress.create_server(
-        create_app(database), host=host, port=port, threads=_WEB_THREADS, ident="workbench", channel_timeout=60
-    )
+    server = make_server(database, host=host, port=port)
     when_ready()
     try:
         server.run()

@@ -138,7 +138,6 @@ def _role_of(endpoint: str, method: str) -> str:
 
 
 def test_strangers_are_sent_to_the_login_page(app: Flask, world: World, watched: Callable[[], int]) -> None:
-    app.config["WTF_CSRF_ENABLED"] = False  # so that the login, not the token, is what stops them
     before = watched()
     for endpoint, method, arguments in list_calls(app):
         if endpoint in OPEN_TO_ALL:

@@ -1,5 +1,6 @@
 """Logging in and out, who may do what, and what each person has set for themselves."""
 
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from workbench.web.boundary import db, done, page, take_messages, wants_fragment
 
 blueprint = Blueprint("accounts", __name__)
 _MAX_TRIES = 8
+_MAX_TRIES_OF_ADDRESS = 100  # with whatever names: an office behind one address stays below it
 _WINDOW_S = 300.0
+_MAX_COUNTED = 10_000  # names and addresses; made-up names must not fill the memory
 _tries: dict[str, deque[float]] = defaultdict(deque)
+_counting = threading.Lock()
 
 
 class Visitor(flask_login.UserMixin):  # type: ignore[misc]  # flask-login has no types
@@ -106,7 +110,8 @@ def log_in() -> ResponseReturnValue:
     if request.method == "GET":
         return page("login.html", name="", problem="", target=target)
     name = request.form.get("name", "").strip()
-    _limit_tries(f"{request.remote_addr} {name}")
+    _limit_tries(f"{request.remote_addr}", most=_MAX_TRIES_OF_ADDRESS)
+    _limit_tries(f"{request.remote_addr} {name[:100]}")
     user = users.check_password(db(), name=name, password=request.form.get("password", ""))
     if user is None:
         problem = "Name and password do not fit together. Without a password, ask for a login link."
@@ -167,9 +172,14 @@ def _safe_target(target: str) -> str:
 
 def _limit_tries(key: str, *, most: int = _MAX_TRIES) -> None:
     now = time.monotonic()
-    tries = _tries[key]
-    while tries and now - tries[0] > _WINDOW_S:
-        tries.popleft()
-    if len(tries) >= most:
+    with _counting:
+        tries = _tries[key]
+        while tries and now - tries[0] > _WINDOW_S:
+            tries.popleft()
+        is_allowed = len(tries) < most
+        if is_allowed:
+            tries.append(now)
+        if len(_tries) > _MAX_COUNTED:
+            del _tries[next(iter(_tries))]
+    if not is_allowed:
         abort(429, "Too many tries; wait five minutes.")
-    tries.append(now)

@@ -30,7 +30,9 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
-_READING_POSTS = {"imports.upload"}  # storing an upload takes a while and must not hold the writer meanwhile
+# storing an upload and checking a password take a while and must not hold the writer meanwhile
+_READING_POSTS = {"imports.upload", "accounts.log_in"}
+_MAX_FORM_BYTES = 16 * 1024**2  # of all requests but uploads
 _NO_SESSION = {"static"}
 
 
@@ -60,6 +62,8 @@ def home() -> Home:
 def _open_session() -> None:
     if request.endpoint in _NO_SESSION:
         return
+    if request.endpoint != "imports.upload":
+        request.max_content_length = _MAX_FORM_BYTES
     database: Database = current_app.extensions["workbench"]
     writes = request.method not in ("GET", "HEAD", "OPTIONS") or request.endpoint in _WRITING_GETS
     writes = writes and request.endpoint not in _READING_POSTS
