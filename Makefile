@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test lint test-fast test-browser bench-import fer2013 wheel clean
+.PHONY: help demo test lint test-fast test-browser bench-import screenshots wheel clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ test-browser: $(VENV)/.installed-test ## Only the tests in a real Chromium
 
 bench-import: $(VENV)/.installed ## Measure imports beside the bare floor
 	@$(BIN)/python benchmarks/imports.py $(ARGS)
+
+screenshots: $(VENV)/.installed-test ## Take the README's pictures anew from the demo
+	@sh tests/chromium.sh
+	@$(BIN)/python -m tests.browser.readme_pictures
 
 wheel: $(VENV)/.installed-test ## Build the installable wheel into dist/
 	@$(BIN)/python -m pip wheel -q --no-deps -w dist .
