@@ -8,9 +8,10 @@ process writers queue behind a fair lock, because SQLite's own busy handler is n
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from workbench.config import Home, bundled
@@ -53,7 +54,7 @@ class Database:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.engine = _make_engine(f"sqlite:///{home.database}")
+        self.engine = _make_engine(sqlite_url(home.database))
         self._writer = FairLock()
 
     @contextmanager
@@ -82,6 +83,11 @@ class Database:
         self.engine.dispose()
 
 
+def sqlite_url(path: Path) -> str:
+    """The address of a file, whatever its path holds: plainly written, % and ? in it would mean something else."""
+    return str(URL.create("sqlite", database=str(path)))
+
+
 def _make_engine(url: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": 15}, pool_size=16, max_overflow=16)
 
@@ -105,7 +111,7 @@ def migrate(home: Home) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(bundled("migrations")))
-    config.attributes["url"] = f"sqlite:///{home.database}"
+    config.attributes["url"] = sqlite_url(home.database)
     command.upgrade(config, "head")
     home.database.chmod(0o600)
 

@@ -69,7 +69,10 @@ document.addEventListener("htmx:responseError", (event) => {
   const plain = (xhr.getResponseHeader("Content-Type") || "").startsWith("text/plain");
   say(plain ? xhr.responseText : `The server answered ${xhr.status}.`, "problem");
 });
-document.addEventListener("htmx:sendError", () => say("The server does not answer. Nothing was saved; try again.", "problem"));
+// what a page asks for by itself, on load or every few seconds, stays silent when the server is away
+document.addEventListener("htmx:sendError", (event) => {
+  if (event.detail.requestConfig?.triggeringEvent) say("The server does not answer. Nothing was saved; try again.", "problem");
+});
 document.querySelectorAll(".message").forEach(leaveLater);
 // forms that act at once when a choice changes; without JavaScript their button does it
 document.addEventListener("change", (event) => { if (event.target.closest("[data-submit-on-change]")) event.target.form.requestSubmit(); });

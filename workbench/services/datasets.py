@@ -30,7 +30,8 @@ def ensure_dataset(session: Session, name: str) -> Dataset:
 def read_dataset_name(name: str) -> str:
     """Without the blanks around it; raises Invalid if no data set can be called that."""
     name = name.strip()
-    if not re.fullmatch(r"[^\s/\\][^/\\\n]{0,79}", name):
+    # dots alone would be steps up and down in the addresses of its pages
+    if not re.fullmatch(r"[^/\\]{1,80}", name) or not name.isprintable() or name in (".", ".."):
         raise Invalid("A data set's name has 1 to 80 characters and no slash.", dataset="1 to 80 characters, no slash.")
     return name
 
@@ -128,7 +129,7 @@ def restore_class(session: Session, *, dataset: Dataset, user: User, cls: Class)
 
 def _check_name(name: str, others: Sequence[Class]) -> None:
     name = name.strip()
-    if not 1 <= len(name) <= 60 or "|" in name or "\n" in name:
+    if not 1 <= len(name) <= 60 or "|" in name or not name.isprintable():
         raise Invalid("A class name has 1 to 60 characters and no |.", name="1 to 60 characters, no |.")
     if any(other.name.casefold() == name.casefold() for other in others):
         raise Invalid(f"There is a class “{name}” already; merge the two instead.", name="This name is taken.")

@@ -1,13 +1,11 @@
 """What an import would bring, from names and tables alone: no picture is decoded and nothing is written."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from workbench.services.importers import open_source
-from workbench.services.importers.entries import Entry
 
 LOOK_AT = 200_000  # entries; a longer source is told by its beginning
 _SHOWN = 8
@@ -29,26 +27,37 @@ class ImportPreview:
 
 def preview(path: Path, *, format_: str = "auto", split: str | None = None) -> ImportPreview:
     """Raises Invalid if the source cannot be opened as what it is said to be. About a second for 100,000 files."""
+    counts: Counter[str] = Counter()
+    splits: Counter[str | None] = Counter()
+    paths: list[str] = []
+    problems: list[tuple[str, str]] = []
+    number = problem_count = 0
     with open_source(path.expanduser(), format_=format_) as source:
-        entries = list(islice(source.entries(), LOOK_AT + 1))
+        entries = source.entries()
+        for entry in islice(entries, LOOK_AT):  # one by one: an entry may hold the pixels of its picture
+            number += 1
+            if entry.problem:
+                problem_count += 1
+                problems += [(entry.path, entry.problem)] if len(problems) < _SHOWN else []
+                continue
+            counts.update(entry.labels or ("",))
+            splits[split or entry.split] += 1
+            paths += [entry.path] if len(paths) < _SHOWN else []
+        is_whole = next(entries, None) is None
         hints = [hint.name for hint in source.classes]
-        format_ = source.format
-    looked = entries[:LOOK_AT]
-    sound = [entry for entry in looked if not entry.problem]
-    problems = [(entry.path, entry.problem) for entry in looked if entry.problem]
+        found = source.format
     return ImportPreview(
-        format=format_,
-        entries=len(looked),
-        is_whole=len(entries) <= LOOK_AT,
-        classes=_count_classes(sound, hints),
-        splits=dict(Counter(split or entry.split for entry in sound).most_common()),
-        paths=[entry.path for entry in sound[:_SHOWN]],
-        problems=problems[:_SHOWN],
-        problem_count=len(problems),
+        format=found,
+        entries=number,
+        is_whole=is_whole,
+        classes=_sort_classes(counts, hints),
+        splits=dict(splits.most_common()),
+        paths=paths,
+        problems=problems,
+        problem_count=problem_count,
     )
 
 
-def _count_classes(entries: Iterable[Entry], hints: list[str]) -> dict[str, int]:
-    counts = Counter(name for entry in entries for name in (entry.labels or ("",)))
+def _sort_classes(counts: Counter[str], hints: list[str]) -> dict[str, int]:
     order = {name: index for index, name in enumerate(hints)}
     return {name: counts[name] for name in sorted(counts, key=lambda name: (order.get(name, len(order)), name))}

@@ -30,8 +30,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
-# storing an upload and checking a password take a while and must not hold the writer meanwhile
-_READING_POSTS = {"imports.upload", "accounts.log_in"}
+# storing an upload, checking a password and planning a queue take a while and must not hold the writer meanwhile
+_READING_POSTS = {"imports.upload", "accounts.log_in", "review.build"}
 _MAX_FORM_BYTES = 16 * 1024**2  # of all requests but uploads
 _NO_SESSION = {"static"}
 
@@ -52,6 +52,15 @@ def db() -> Session:
     """The request's session."""
     found: Session = g.session
     return found
+
+
+def begin_writing() -> None:
+    """For a view of _READING_POSTS that has read and computed: from here on `db` writes, committed as ever."""
+    database: Database = current_app.extensions["workbench"]
+    g.pop("stack").close()
+    stack = ExitStack()
+    g.session = stack.enter_context(database.write())
+    g.stack = stack
 
 
 def home() -> Home:

@@ -14,7 +14,7 @@ from workbench.queries import decisions as log
 from workbench.queries import queues as queries
 from workbench.services import cards, decisions, history, queues, sweeps
 from workbench.web.accounts import me, needs
-from workbench.web.boundary import db, done, home, page, say, wants_fragment
+from workbench.web.boundary import begin_writing, db, done, home, page, say, wants_fragment
 from workbench.web.loaders import load_class, load_dataset, load_item, load_queue, load_run
 
 blueprint = Blueprint("review", __name__)
@@ -332,16 +332,17 @@ def build(name: str) -> ResponseReturnValue:
     """Make a queue from a recipe; fields beyond recipe, run and limit are the recipe's own."""
     dataset = load_dataset(name)
     run_id = request.form.get("run", type=int)
-    queue = queues.build_queue(
+    plan = queues.plan_queue(
         db(),
         home(),
         dataset=dataset,
         recipe=request.form.get("recipe", ""),
         run=load_run(run_id, dataset) if run_id else None,
         limit=_parse_limit(request.form.get("limit", "")),
-        user=me(),
         **_parse_params(),
     )
+    begin_writing()
+    queue = queues.open_queue(db(), plan)
     return done(
         url_for("review.card", name=name, queue_id=queue.id), f"{queue.title}: {queue.size:,} images to look at."
     )

@@ -21,7 +21,7 @@ from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from sqlalchemy.exc import OperationalError
 
 from workbench.config import Home
-from workbench.db import Database, open_database
+from workbench.db import Database, open_database, sqlite_url
 from workbench.queries import jobs as queries
 from workbench.worker.jobs import give_up, run_job
 
@@ -98,7 +98,7 @@ def _launch(home: Home, name: str) -> None:
     DBOS(
         config={
             "name": "workbench",
-            "system_database_url": f"sqlite:///{home.jobs_database}",
+            "system_database_url": sqlite_url(home.jobs_database),
             "enable_otlp": False,
             "executor_id": name,
             "application_version": _APPLICATION_VERSION,

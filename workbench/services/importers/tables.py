@@ -8,6 +8,7 @@ from typing import IO
 from workbench.errors import Invalid
 
 _MAX_FIELD = 64 * 2**20  # one field: the pixels of a picture of some thousand by some thousand
+_MAX_LINE = 66 * 2**20  # one line; a file without line ends must not fill the memory
 
 
 class Table:
@@ -17,7 +18,7 @@ class Table:
         self._name = name
         self._text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         csv.field_size_limit(_MAX_FIELD)
-        self._reader = csv.reader(self._text)
+        self._reader = csv.reader(self._text_lines())
         try:
             self.header = [column.strip() for column in next(self._lines(), [])]
         except Invalid:
@@ -43,6 +44,12 @@ class Table:
             raise Invalid(
                 f"“{self._name}” is no readable CSV file after line {self._reader.line_num} ({error})."
             ) from error
+
+    def _text_lines(self) -> Iterator[str]:
+        while line := self._text.readline(_MAX_LINE):
+            if len(line) == _MAX_LINE:
+                raise csv.Error(f"a line of more than {_MAX_LINE // 2**20} million characters")
+            yield line
 
     def close(self) -> None:
         self._text.close()

@@ -17,8 +17,11 @@ from workbench.errors import Invalid
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_ARCHIVE_FILES = 2_000_000
+MAX_DIRECTORY_BYTES = 512 * 2**20  # the list of its files, which is read whole before anything else
 MAX_ARCHIVE_BYTES = 256 * 2**30  # unpacked
 MAX_ARCHIVE_RATIO = 200  # unpacked to packed, for archives of more than a gigabyte
+_END_BYTES = 2**16 + 200  # the end records with the longest comment
+_IN_ZIP64 = 2**32 - 1
 _RATIO_FROM_BYTES = 2**30
 _IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -167,6 +170,7 @@ class ZipTree:
 
     def __init__(self, path: Path) -> None:
         try:
+            _check_directory(path)
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise Invalid(f"“{path.name}” is not a whole zip archive ({error}).") from error
@@ -237,6 +241,21 @@ class ZipTree:
 
     def close(self) -> None:
         self._zip.close()
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a list of files that would fill the memory; raises Invalid."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        tail = file.read()
+    small, large = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
+    sizes = []
+    if small >= 0 and len(tail) >= small + 16:
+        sizes.append(int.from_bytes(tail[small + 12 : small + 16], "little"))
+    if large >= 0 and len(tail) >= large + 48:
+        sizes.append(int.from_bytes(tail[large + 40 : large + 48], "little"))
+    if any(size > MAX_DIRECTORY_BYTES for size in sizes if size != _IN_ZIP64):
+        raise Invalid(f"“{path.name}” holds more than {MAX_ARCHIVE_FILES:,} files; unpack it and import parts.")
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -1,0 +1,320 @@
+"""Hostile users and bad luck: many at once, kills, full disks, odd names, files that are traps."""
+
+import http.cookiejar
+import re
+import struct
+import threading
+import time
+import tracemalloc
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from ml.images import Unreadable, inspect
+from tests import live
+from tests.conftest import Browser, make_pets
+from tests.drawing import draw, write_files
+from tests.review_queues import add_queue
+from workbench.config import Home
+from workbench.db import Database
+from workbench.errors import Invalid
+from workbench.models import Decision, Image, Job, QueueItem
+from workbench.queries import datasets as dataset_queries
+from workbench.services import checks, datasets, import_previews, jobs, users
+from workbench.services.importers import open_source, tables, trees
+
+BrowserAs = Callable[[str], Browser]
+
+
+# --- many at once -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Reviewer:
+    """One browser over real HTTP. `answered`: the actions that the server said it had taken."""
+
+    url: str
+    login: str
+    answered: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()), urllib.request.ProxyHandler({})
+        )
+        self.open(self.login)
+
+    def open(self, path: str, form: dict[str, str] | None = None) -> str:
+        data = urllib.parse.urlencode(form).encode() if form is not None else None
+        with self._opener.open(self.url + path, data, timeout=30) as answer:
+            return str(answer.read().decode())
+
+    def work(self, stop: threading.Event) -> None:
+        """Confirm one image after the other until told to stop, the queue is done or the server is gone."""
+        while not stop.is_set():
+            try:
+                page = self.open("/d/pets/queues/1")
+                if 'name="revision"' not in page:
+                    return
+                self._decide(page)
+            except (OSError, EOFError) as error:
+                if not stop.is_set():
+                    self.faults.append(repr(error))
+                return
+
+    def _decide(self, page: str) -> None:
+        form = {name: read_field(page, name) for name in ("csrf_token", "revision", "action")}
+        target = re.search(r'action="(/d/pets/queues/1/items/\d+/decide)"', page)
+        assert target is not None
+        try:
+            self.open(target[1], {**form, "verdict": "confirm"})
+        except urllib.error.HTTPError as error:
+            with error:
+                (self.refused if error.code == 409 else self.faults).append(form["action"])
+            return
+        self.answered.append(form["action"])
+
+
+def read_field(page: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found is not None, name
+    return found[1]
+
+
+def test_eight_browsers_an_import_and_a_bulk_verdict_at_once_then_a_kill(
+    database: Database, home: Home, tmp_path: Path
+) -> None:
+    source = write_files(tmp_path / "many", {f"cat/{number:04d}.png": draw(number) for number in range(1200)})
+    with database.write() as session:
+        dataset = make_pets(session, per_class=400)
+        add_queue(session, dataset)
+        make_pets(session, per_class=50, name="birds")
+        logins = [
+            users.make_login_link(session, user=users.ensure_user(session, name, role="lead"))
+            for name in ("ann", "ben") * 4
+        ]
+        job = jobs.enqueue(session, kind="import", user=users.ensure_admin(session), dataset="many", source=str(source),
+                           copy=True)  # fmt: skip
+    stop = threading.Event()
+    with live.serve(home.root) as server:
+        reviewers = [Reviewer(server.url, f"/login/{token}") for token in logins]
+        threads = [threading.Thread(target=reviewer.work, args=(stop,)) for reviewer in reviewers]
+        for thread in threads:
+            thread.start()
+        time.sleep(2)
+        exclude_birds(reviewers[0])
+        time.sleep(3)
+        stop.set()
+        server.process.kill()
+        server.process.wait()
+        for thread in threads:
+            thread.join()
+    answered = Counter(action for reviewer in reviewers for action in reviewer.answered)
+    assert [fault for reviewer in reviewers for fault in reviewer.faults] == []
+    assert len(answered) > 20
+    with live.serve(home.root) as server:
+        assert live.fetch(server.url + "/health")[0] == 200
+        deadline = time.monotonic() + 30
+        while not read_job(database, job.id).is_over and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert (read_job(database, job.id).status, read_job(database, job.id).error) == ("done", "")
+    check_log(database, answered, refused={action for reviewer in reviewers for action in reviewer.refused})
+
+
+def exclude_birds(reviewer: Reviewer) -> None:
+    page = reviewer.open("/settings")
+    form = {"csrf_token": read_field(page, "csrf_token"), "verdict": "exclude", "everything": "yes"}
+    preview = reviewer.open("/d/birds/images/bulk", form)
+    stamp, action = read_field(preview, "stamp"), read_field(preview, "action")
+    reviewer.open("/d/birds/images/bulk/apply", {**form, "stamp": stamp, "action": action})
+
+
+def read_job(database: Database, job_id: int) -> Job:
+    with database.read() as session:
+        return session.get_one(Job, job_id)
+
+
+def check_log(database: Database, answered: Counter[str], *, refused: set[str]) -> None:
+    with database.read() as session:
+        birds = dataset_queries.get_dataset(session, "birds")
+        pets = dataset_queries.get_dataset(session, "pets")
+        logged = Counter(
+            session.scalars(
+                select(Decision.action).where(Decision.dataset_id == pets.id, Decision.image_id.is_not(None))
+            )
+        )
+        images = Counter(
+            session.scalars(select(Decision.image_id).where(Decision.dataset_id == pets.id, Decision.kind == "confirm"))
+        )
+        assert {action: logged[action] for action in answered} == dict.fromkeys(answered, 1)
+        assert refused & set(logged) == set()
+        assert set(images.values()) == {1}
+        done = select(QueueItem.image_id).where(QueueItem.done_action.is_not(None))
+        assert set(session.scalars(done)) == set(images)
+        statuses = select(Image.status).where(Image.dataset_id == birds.id).distinct()
+        assert session.scalars(statuses).all() == ["excluded"]
+        assert checks.check(session).ok
+
+
+# --- traps among the files --------------------------------------------------------------------------------------
+
+
+def test_a_csv_without_line_ends_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_MAX_LINE", 2**20)
+    path = tmp_path / "wide.csv"
+    path.write_bytes(b"path,label\n" + b"a" * 2**24)
+    tracemalloc.start()
+    with pytest.raises(Invalid, match="a line of more than 1 million characters"), open_source(path) as source:
+        list(source.entries())
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+def test_a_preview_does_not_keep_the_pixels_of_what_it_counts(tmp_path: Path) -> None:
+    path = tmp_path / "fer2013.csv"
+    pixels = " ".join(["200"] * 48 * 48)
+    path.write_text("emotion,pixels,Usage\n" + "".join(f"{row % 7},{pixels},Training\n" for row in range(2000)))
+    tracemalloc.start()
+    seen = import_previews.preview(path)
+    assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 4
+    tracemalloc.stop()
+    assert (seen.entries, seen.is_whole, seen.splits) == (2000, True, {"train": 2000})
+
+
+def test_an_archive_that_lists_too_much_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "list.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cat/1.png", draw(1))
+    data = bytearray(path.read_bytes())
+    end = data.rfind(b"PK\5\6")
+    data[end + 12 : end + 16] = (trees.MAX_DIRECTORY_BYTES + 1).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(Invalid, match="unpack it and import parts"):
+        trees.open_tree(path)
+
+
+def test_an_archive_of_100_000_names_is_looked_through_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "names.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(100_000):
+            archive.writestr(zipfile.ZipInfo(f"cat/{number}.png"), b"")
+    began = time.monotonic()
+    seen = import_previews.preview(path)
+    assert (seen.entries, seen.classes) == (100_000, {"cat": 100_000})
+    assert time.monotonic() - began < 20
+
+
+def test_a_picture_that_claims_to_be_huge_is_refused_undecoded() -> None:
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    tracemalloc.start()
+    with pytest.raises(Unreadable, match="pixels"):
+        inspect(data)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+# --- odd names --------------------------------------------------------------------------------------------------
+
+NAMES = (
+    "two words", "Gesichter & Käuze", "100 %", "a#b?c=d&e", 'say "hi"', "it's", "<b>bold", "%2e%2e", "...",
+    "日本語", "a;b,c:d", "+plus+", "{{ 7*7 }}",
+)  # fmt: skip
+PAGES = (
+    "", "images", "classes", "duplicates", "duplicates/bulk", "runs", "runs/new", "compare", "history", "export",
+    "queues/1", "queues/1/sweep", "images/1", "colours.css",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_page_of_a_data_set_opens_whatever_its_name(database: Database, browser_as: BrowserAs, name: str) -> None:
+    with database.write() as session:
+        add_queue(session, make_pets(session, name=name))
+    browser = browser_as("lead")
+    start = browser.get("/").location
+    assert start is not None
+    for page in PAGES:
+        answer = browser.get(start + page)
+        assert answer.status_code == 200, page
+        assert name in _without_entities(answer.get_data(as_text=True)) or page == "colours.css", page
+        links = set(re.findall(r'(?:href|action|hx-get|hx-post)="(/d/[^"]*)"', answer.get_data(as_text=True)))
+        assert all(_without_entities(link).startswith(start) for link in links), page
+        for script in ("<b>bold", "49</"):
+            assert script not in answer.get_data(as_text=True)
+
+
+def _without_entities(text: str) -> str:
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&#34;", '"'), ("&#39;", "'"), ("&amp;", "&")):
+        text = text.replace(entity, character)
+    return text
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "a\\b", "a\nb", "a\0b", "a\x1bb", "a\ud800b", "x" * 81])
+def test_names_that_no_address_can_hold_are_refused(name: str) -> None:
+    with pytest.raises(Invalid, match="1 to 80 characters"):
+        datasets.read_dataset_name(name)
+
+
+CLASS_NAMES = ('"><script>alert(1)</script>', 'it\'s "x"', "a:b;c{}", "}*{display:none", "=1+1", "Ärger 😠", "x" * 60)
+
+
+def test_class_names_stay_words(app: Flask, database: Database, browser_as: BrowserAs) -> None:
+    browser = browser_as("lead")
+    with database.write() as session:
+        dataset = make_pets(session)
+        add_queue(session, dataset)
+    for name in CLASS_NAMES:
+        assert browser.post("/d/pets/classes", {"name": name}).status_code == 303, name
+    for page in ("", "images", "classes", "history", "queues/1", "queues/1/sweep", "images/1", "export", "runs/new"):
+        text = browser.get(f"/d/pets/{page}").get_data(as_text=True)
+        assert "<script>alert" not in text, page
+    css = browser.get("/d/pets/colours.css").get_data(as_text=True)
+    assert re.fullmatch(r"(\.class-\d+ \{ --class: #[0-9A-Fa-f]{6}; \}\n?)+", css)
+    with database.read() as session:
+        ids = {cls.name: cls.id for cls in dataset_queries.list_classes(session, 1)}
+    for item, name in enumerate(CLASS_NAMES[:3], start=1):
+        page = browser.get(f"/d/pets/queues/1/items/{item}").get_data(as_text=True)
+        form = {"revision": read_field(page, "revision"), "action": read_field(page, "action"), "class_id": ids[name]}
+        assert browser.post(f"/d/pets/queues/1/items/{item}/decide", form, htmx=True).status_code == 200
+        undone = browser.post("/d/pets/undo", htmx=True)
+        assert undone.status_code in (200, 204)
+        undone.headers.get("HX-Trigger", "").encode("latin-1")
+
+
+@pytest.mark.parametrize("name", ["a|b", "", "a\nb", "a\0b", "x" * 61])
+def test_class_names_that_break_lines_are_refused(database: Database, browser_as: BrowserAs, name: str) -> None:
+    with database.write() as session:
+        make_pets(session)
+    answer = browser_as("lead").post("/d/pets/classes", {"name": name})
+    assert answer.status_code == 422
+    assert "1 to 60 characters" in answer.get_data(as_text=True)
+
+
+def test_colours_that_are_none_are_refused(database: Database, browser_as: BrowserAs) -> None:
+    with database.write() as session:
+        make_pets(session)
+    for colour in ("red; } * { display: none", "#12345", "url(//evil.example)", "#123456; x: y"):
+        answer = browser_as("lead").post("/d/pets/classes/1", {"colour": colour})
+        assert answer.status_code == 422, colour
+
+
+def test_a_home_whose_path_has_blanks_and_umlauts(tmp_path: Path) -> None:
+    home = Home.at(tmp_path / "Bilder & Käuze %20#1?" / "home dir")
+    with live.serve(home.root) as server:
+        assert live.fetch(server.login_url)[0] == 200
