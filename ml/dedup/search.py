@@ -61,7 +61,8 @@ def find_candidates(
                 on_progress(flipped * len(hashes) + min(start + _QUERIES, len(hashes)), total)
     table = np.concatenate(parts)[:, [0, 1, 3, 2]]
     table = table[np.lexsort(table.T[::-1])]  # by a, b, flipped, distance
-    first = np.append(True, (table[1:, :3] != table[:-1, :3]).any(1))  # of the two queries that find a pair, the closer
+    first = np.ones(len(table), np.bool_)  # of the two queries that find a pair, the closer
+    first[1:] = (table[1:, :3] != table[:-1, :3]).any(1)
     table = table[first]
     return Candidates(table[:, 0], table[:, 1], table[:, 2].astype(np.bool_), table[:, 3].astype(np.int32))
 

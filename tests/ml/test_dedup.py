@@ -100,6 +100,12 @@ def test_search_among_fewer_than_two_finds_nothing(count: int) -> None:
     assert find_candidates(nothing, nothing).a.tolist() == []
 
 
+def test_search_among_pictures_that_are_all_far_apart_finds_nothing() -> None:
+    far = np.array([[0] * 32, [255] * 32], np.uint8)
+    found = find_candidates(far, np.full((2, 32), 15, np.uint8), radius=8)
+    assert [column.tolist() for column in (found.a, found.b, found.mirrored, found.distance)] == [[], [], [], []]
+
+
 def test_thousands_of_equal_hashes_stay_linear() -> None:
     same = np.tile(np.arange(32, dtype=np.uint8), (3000, 1))
     other = np.tile(np.arange(100, 132, dtype=np.uint8), (3000, 1))
