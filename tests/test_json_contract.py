@@ -1,0 +1,372 @@
+"""The command line's contract: what `--json` answers, key by key and type by type, and how a refusal looks.
+
+The same keys stand in docs/cli.md. Whoever changes one here breaks other people's scripts.
+"""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import Answer
+from tests.drawn import CLASSES, draw_png
+
+NUMBER = (int, float)
+MAYBE_TEXT = (str, type(None))
+MAYBE_NUMBER = (int, float, type(None))
+COUNTS = {str: int}
+TINY = ("--set", "image_size=16", "--set", "threads=1", "--set", "batch_size=16", "--set", "precision=float32")
+
+
+def faults(found: Any, wanted: Any, *, at: str = "") -> list[str]:
+    """Where a document differs from its schema: a type, a tuple of types, {key: schema}, {str: schema} or [schema]."""
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict):
+            return [f"{at} is {found!r}"]
+        if set(wanted) == {str}:
+            return [fault for key in found for fault in faults(found[key], wanted[str], at=f"{at}.{key}")]
+        odd = [f"{at} has {key}" for key in found.keys() - wanted] + [
+            f"{at} lacks {key}" for key in wanted - found.keys()
+        ]
+        return odd + [
+            fault for key in wanted if key in found for fault in faults(found[key], wanted[key], at=f"{at}.{key}")
+        ]
+    if isinstance(wanted, list):
+        if not isinstance(found, list):
+            return [f"{at} is {found!r}"]
+        return [fault for n, each in enumerate(found) for fault in faults(each, wanted[0], at=f"{at}[{n}]")]
+    is_right = isinstance(found, wanted) and (not isinstance(found, bool) or wanted is bool)
+    return [] if is_right else [f"{at} is {found!r}"]
+
+
+def run(home: Path, *arguments: str | Path, as_json: bool = True) -> Answer:
+    """`workbench ARGUMENTS --home HOME --json` in this process, for fixtures that outlive a test."""
+    from workbench import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", out)
+        patch.setattr("sys.stderr", err)
+        more = ["--home", str(home), *(["--json"] if as_json else [])]
+        patch.setattr("sys.argv", ["workbench", *map(str, arguments), *more])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+    return Answer(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("contract")
+
+
+@pytest.fixture(scope="module")
+def said(folder: Path) -> dict[str, Answer]:
+    """Every command once, in the order in which somebody would call them."""
+    home, source = folder / "home", draw(folder / "stripes")
+    verdicts = folder / "verdicts.csv"
+    verdicts.write_text(
+        "path,verdict,class\ntrain/rows/000.png,relabel,blank\ntrain/rows/001.png,confirm,\n"
+        "train/rows/002.png,ambiguous,rows|columns\ntrain/rows/003.png,exclude,\n"
+    )
+    votes, attributes = folder / "votes.csv", folder / "attributes.csv"
+    votes.write_text("path,rows,columns,blank\ntrain/rows/000.png,1,2,7\n")
+    attributes.write_text("path,camera\ntrain/rows/000.png,left\n")
+    data = ("--dataset", "stripes")
+    tiny = ("--epochs", "1", *TINY)
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "import": ("import", source, *data, "--votes", votes, "--attributes", attributes),
+        "scan": ("scan", "all", *data),
+        "duplicates": ("duplicates", *data),
+        "train": ("train", *data, "--folds", "2", *tiny),
+        "train again": ("train", *data, "--seed", "1", *tiny),
+        "evaluate": ("evaluate", "1"),
+        "evaluate against": ("evaluate", "2", "--against", "1", "--split", "test"),
+        "evaluate on": ("evaluate", "1", "--on", source / "test"),
+        "predict": ("predict", "1", source / "test"),
+        "queue build": ("queue", "build", "random", *data, "--limit", "5"),
+        "queue build with run": ("queue", "build", "label-issues", *data, "--run", "1"),
+        "queue list": ("queue", "list", *data),
+        "queue items": ("queue", "items", "1"),
+        "decide": ("decide", *data, "--file", verdicts, "--as", "carol"),
+        "split": ("split", *data, "--train", "0.6", "--validation", "0.2", "--test", "0.2"),
+        "export": ("export", folder / "exported", *data, "--format", "csv"),
+        "user add": ("user", "add", "dora", "--role", "lead"),
+        "login-link": ("login-link", "dora"),
+        "check": ("check",),
+        "backup": ("backup", folder / "all.tar.gz"),
+        "status": ("status",),
+    }
+    answers = {name: run(home, *words) for name, words in commands.items()}
+    return answers | {"restore": run(folder / "restored", "restore", folder / "all.tar.gz")}
+
+
+def draw(source: Path) -> Path:
+    """48 images in three classes and splits, a copy of one under another class, one file that is no image."""
+    for cls_number, cls in enumerate(CLASSES):
+        for number in range(16):
+            split = ("train", "train", "validation", "test")[number % 4]
+            path = source / split / cls / f"{number // 4 * 2 + number % 2:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(draw_png(cls, seed=100 * cls_number + number))
+    (source / "train/columns/copy.png").write_bytes((source / "train/blank/000.png").read_bytes())
+    (source / "train/columns/broken.png").write_bytes(b"no image")
+    return source
+
+
+MEASURED = {
+    "n": int,
+    "accuracy": NUMBER,
+    "low": NUMBER,
+    "high": NUMBER,
+    "macro_f1": NUMBER,
+    "log_loss": NUMBER,
+    "split": str,
+    "baseline": {"class": str, "accuracy": NUMBER},
+}
+TRAINED = {
+    "run": int,
+    "arch": str,
+    "epochs": int,
+    "seconds": NUMBER,
+    "images_per_second": NUMBER,
+    "test": MEASURED,
+    "promoted": bool,
+    "first": bool,
+    "counts": {
+        "images": int, "unreadable": int, "unreadable_paths": [str], "not_usable": int, "leaked": int,
+        "inherited": int, "trained": int, "validation": int, "evaluated": int,
+    },
+}  # fmt: skip
+EVALUATED = MEASURED | {
+    "run": int,
+    "right": int,
+    "weighted_f1": NUMBER,
+    "ece": NUMBER,
+    "top2": NUMBER,
+    "classes": [str],
+    "confusion": [[int]],
+    "per_class": [
+        {
+            "name": str, "support": int, "predicted": int, "right": int, "precision": MAYBE_NUMBER,
+            "recall": MAYBE_NUMBER, "recall_low": MAYBE_NUMBER, "recall_high": MAYBE_NUMBER, "f1": MAYBE_NUMBER,
+        }
+    ],
+    "most_confused": [{"true": str, "predicted": str, "n": int, "share": NUMBER}],
+}  # fmt: skip
+INTERVAL = {"accuracy": NUMBER, "low": NUMBER, "high": NUMBER}
+COMPARED = {
+    "a": int, "b": int, "split": str, "n": int, "a_accuracy": INTERVAL, "b_accuracy": INTERVAL, "difference": NUMBER,
+    "low": NUMBER, "high": NUMBER, "p": NUMBER, "sentence": str,
+    "flipped": {"a_right": [int], "b_right": [int], "both_wrong": [int]},
+    "per_class": [
+        {"class": str, "n": int, "a_recall": MAYBE_NUMBER, "b_recall": MAYBE_NUMBER, "difference": MAYBE_NUMBER}
+    ],
+}  # fmt: skip
+REFUSED = [{"path": str, "reason": str}]
+QUEUE_BUILT = {"queue": int, "recipe": str, "size": int}
+BACKED_UP = {"format": int, "version": str, "made_at": str, "files": int}
+CONTRACT: dict[str, Any] = {
+    "import": {
+        "dataset": str, "import": int, "format": str, "found": int, "imported": int, "known": int, "dropped": int,
+        "refused": REFUSED, "exact_duplicates": int, "classes": COUNTS, "splits": COUNTS, "unused": [str],
+        "votes_matched": int, "attributes_matched": int, "seconds": NUMBER,
+    },
+    "scan": {
+        "dataset": str,
+        "scans": {
+            "duplicates": {
+                "dataset": str, "images": int, "pictures": int, "hashed": int, "flat": int, "unreadable": int,
+                "pairs": int, "exact_groups": int, "near_groups": int,
+            }
+        },
+    },
+    "duplicates": {
+        "images": int, "redundant": int, "spanning": int, "conflicting": int, "open": int,
+        "groups": [
+            {
+                "group": int, "kind": str, "score": NUMBER, "p": NUMBER, "conflicting": bool, "spanning": bool,
+                "verdict": MAYBE_TEXT,
+                "images": [
+                    {
+                        "id": int, "path": str, "label": MAYBE_TEXT, "split": MAYBE_TEXT, "status": str,
+                        "pixels": str,
+                    }
+                ],
+            }
+        ],
+    },
+    "train": TRAINED,
+    "train again": TRAINED,
+    "evaluate": EVALUATED,
+    "evaluate against": EVALUATED | {"against": COMPARED},
+    "evaluate on": EVALUATED | {"refused": REFUSED},
+    "predict": {
+        "run": int, "classes": [str], "refused": REFUSED,
+        "images": [{"path": str, "predicted": str, "confidence": NUMBER, "probabilities": {str: NUMBER}}],
+    },
+    "queue build": QUEUE_BUILT,
+    "queue build with run": QUEUE_BUILT,
+    "queue list": {
+        "queues": [
+            {"queue": int, "recipe": str, "title": str, "run": (int, type(None)), "open": int, "done": int}
+        ]
+    },
+    "queue items": {
+        "queue": int, "recipe": str,
+        "items": [
+            {
+                "image": int, "path": str, "label": MAYBE_TEXT, "suggested": MAYBE_TEXT, "score": NUMBER,
+                "p_wrong": MAYBE_NUMBER, "reason": str, "done": bool, "group": (int, type(None)),
+            }
+        ],
+    },
+    "decide": {"dataset": str, "decided": int, "by": COUNTS},
+    "split": {"dataset": str, "splits": COUNTS, "changed": int, "groups_kept": int},
+    "export": {
+        "dataset": str, "format": str, "destination": str, "version": int, "content_hash": str, "images": int,
+        "excluded": int, "ambiguous": int, "unlabelled": int, "classes": COUNTS, "splits": COUNTS, "files": int,
+        "missing": REFUSED,
+    },
+    "user add": {"user": str, "role": str},
+    "login-link": {"user": str, "url": str},
+    "check": {
+        "ok": bool, "faults": [str],
+        "datasets": [{"dataset": str, "images": int, "decisions": int, "differences": [{str: object}]}],
+    },
+    "backup": BACKED_UP | {"file": str, "bytes": int},
+    "restore": BACKED_UP | {"home": str},
+    "status": {
+        "version": str, "home": str, "disk_bytes": int,
+        "datasets": [
+            {
+                "dataset": str, "images": int, "decisions": int, "promoted_run": (int, type(None)),
+                "queues": [{"queue": int, "recipe": str, "title": str, "open": int, "done": int}],
+            }
+        ],
+        "jobs": [
+            {"job": int, "kind": str, "title": str, "status": str, "done": int, "total": int, "message": str}
+        ],
+        "runs": [{"run": int, "status": str, "epochs_done": int, "alive": bool}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_standard_output_is_one_document_with_these_keys(said: dict[str, Answer], name: str) -> None:
+    answer = said[name]
+    assert (answer.status, answer.err) == (0, "")
+    assert faults(json.loads(answer.out), CONTRACT[name]) == []
+
+
+def test_every_command_that_answers_is_held(said: dict[str, Answer]) -> None:
+    assert set(said) == set(CONTRACT)
+
+
+def test_the_numbers_are_those_of_the_drawn_data_set(said: dict[str, Answer]) -> None:
+    imported = said["import"].document
+    assert imported["classes"] == {"blank": 16, "columns": 17, "rows": 16}
+    assert imported["splits"] == {"test": 12, "train": 25, "validation": 12}
+    assert (imported["found"], imported["imported"], imported["exact_duplicates"]) == (50, 49, 1)
+    assert imported["refused"] == [{"path": "train/columns/broken.png", "reason": "not an image (.png file)"}]
+    (group,) = said["duplicates"].document["groups"]
+    assert (group["kind"], group["score"], group["p"]) == ("exact", 1.0, 1.0)
+    assert {image["path"]: image["label"] for image in group["images"]} == {
+        "train/blank/000.png": "blank",
+        "train/columns/copy.png": "columns",
+    }
+    assert [said[name].document["run"] for name in ("train", "train again")] == [1, 2]
+    assert [len(row) for row in said["evaluate"].document["confusion"]] == [3, 3, 3]
+    assert said["queue build"].document == {"queue": 6, "recipe": "random", "size": 5}
+    assert said["decide"].document["by"] == {"ambiguous": 1, "confirm": 1, "exclude": 1, "relabel": 1}
+    exported = said["export"].document
+    assert (exported["images"], exported["excluded"], exported["ambiguous"]) == (48, 1, 1)
+    assert said["check"].document["ok"] is True
+
+
+def test_the_same_holds_for_a_process_of_its_own(said: dict[str, Answer], folder: Path) -> None:
+    command = [sys.executable, "-m", "workbench"]
+    status = subprocess.run(
+        [*command, "status", "--home", folder / "home", "--json"], capture_output=True, text=True, check=False
+    )
+    assert (status.returncode, status.stderr) == (0, "")
+    assert json.loads(status.stdout)["datasets"] == said["status"].document["datasets"]
+    refused = subprocess.run(
+        [*command, "queue", "list", "--dataset", "nothing", "--home", folder / "home", "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("workbench: There is no data set “nothing”")
+
+
+# --- refusals: (what is asked, exit status, words of the sentence)
+
+
+REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "unknown data set": (("train", "--dataset", "nothing"), 1, "There is no data set “nothing”"),
+    "unknown recipe": (("queue", "build", "magic", "--dataset", "stripes"), 1, "magic"),
+    "unknown run": (("evaluate", "99"), 1, "There is no run 99"),
+    "unknown queue": (("queue", "items", "99"), 1, "There is no queue 99"),
+    "unknown user": (("login-link", "nobody"), 1, "There is no user “nobody”"),
+    "a name that is taken": (("user", "add", "dora", "--role", "lead"), 1, "dora"),
+    "an unknown run to compare with": (("evaluate", "1", "--against", "99"), 1, "There is no run 99"),
+    "missing source": (("import", "/no/such/place", "--dataset", "new"), 1, "/no/such/place"),
+    "missing pictures": (("predict", "1", "/no/such/place"), 1, "/no/such/place"),
+    "missing verdicts": (("decide", "--dataset", "stripes", "--file", "/no/such.csv", "--as", "x"), 1, "/no/such.csv"),
+    "missing backup": (("restore", "/no/such.tar.gz"), 1, "/no/such.tar.gz"),
+    "shares beyond one": (
+        ("split", "--dataset", "stripes", "--train", "0.9", "--validation", "0.9", "--test", "0.1"), 1, "1",
+    ),
+    "unknown architecture": (("train", "--dataset", "stripes", "--arch", "magic"), 1, "magic"),
+    "unknown setting": (("train", "--dataset", "stripes", "--set", "magic=1"), 1, "magic"),
+    "a scan that is not there yet": (("scan", "faces", "--dataset", "stripes"), 1, "There is no scan for faces yet"),
+    "wrong option": (("status", "--magic"), 2, "--magic"),
+    "unknown command": (("magic",), 2, "magic"),
+    "no data set named": (("train",), 2, "--dataset"),
+    "a word for a number": (("evaluate", "one"), 2, "one"),
+    "unknown format": (("export", "out", "--dataset", "stripes", "--format", "magic"), 2, "magic"),
+    "unknown scan": (("scan", "magic", "--dataset", "stripes"), 2, "magic"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_refusal_is_one_sentence_on_standard_error(
+    said: dict[str, Answer], folder: Path, name: str, as_json: bool
+) -> None:
+    words, status, sentence = REFUSALS[name]
+    before = said["status"].document["datasets"]
+    answer = run(folder / "home", *words, as_json=as_json)
+    assert (answer.status, answer.out) == (status, "")
+    assert sentence in answer.err
+    assert "Traceback" not in answer.err
+    if status == 1:
+        assert answer.err.startswith("workbench: ")
+        assert answer.err.count("\n") == 1
+    assert run(folder / "home", "status").document["datasets"] == before
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("rows/999.png,confirm,", "rows/999.png"),
+        ("train/rows/000.png,maybe,", "maybe"),
+        ("train/rows/000.png,relabel,stars", "stars"),
+        ("train/rows/000.png,ambiguous,rows", "two or more classes"),
+    ],
+)
+def test_one_bad_line_decides_nothing(said: dict[str, Answer], folder: Path, line: str, words: str) -> None:
+    file = folder / "bad.csv"
+    file.write_text(f"path,verdict,class\ntrain/columns/000.png,confirm,\n{line}\n")
+    answer = run(folder / "home", "decide", "--dataset", "stripes", "--file", file, "--as", "carol")
+    assert (answer.status, answer.out) == (1, "")
+    assert "line 3" in answer.err
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
+    assert run(folder / "home", "status").document["datasets"] == said["status"].document["datasets"]
