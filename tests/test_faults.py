@@ -1,8 +1,12 @@
 """Hostile users and bad luck: many at once, kills, full disks, odd names, files that are traps."""
 
+import contextlib
 import http.cookiejar
 import re
+import sqlite3
 import struct
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -12,26 +16,30 @@ import urllib.request
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from ml.images import Unreadable, inspect
 from tests import live
+from tests.commands import call
 from tests.conftest import Browser, make_pets
 from tests.drawing import draw, write_files
 from tests.review_queues import add_queue
+from workbench.app import create_app
 from workbench.config import Home
-from workbench.db import Database
-from workbench.errors import Invalid
+from workbench.db import Database, open_database
+from workbench.errors import Invalid, explain
 from workbench.models import Decision, Image, Job, QueueItem
 from workbench.queries import datasets as dataset_queries
 from workbench.services import checks, datasets, import_previews, jobs, users
 from workbench.services.importers import open_source, tables, trees
+from workbench.worker.jobs import run_job
 
 BrowserAs = Callable[[str], Browser]
 
@@ -165,6 +173,131 @@ def check_log(database: Database, answered: Counter[str], *, refused: set[str]) 
         statuses = select(Image.status).where(Image.dataset_id == birds.id).distinct()
         assert session.scalars(statuses).all() == ["excluded"]
         assert checks.check(session).ok
+
+
+# --- the disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def remount(folder: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
+
+
+def test_an_import_onto_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_files(tmp_path / "many", {f"cat/{number:04d}.png": draw(number, size=40) for number in range(1500)})
+    words = ("import", source, "--dataset", "many", "--copy", "--json", "--home", small_disk / "home")
+    refused = call(capsys, monkeypatch, *words)
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err.splitlines()[-1].startswith("workbench: The disk is full.")
+    remount(small_disk, "size=40m")
+    answer = call(capsys, monkeypatch, *words)
+    assert (answer.status, answer.document["imported"], answer.document["refused"]) == (0, 1500, [])
+    assert call(capsys, monkeypatch, "check", "--home", small_disk / "home").status == 0
+
+
+def test_a_job_on_a_full_disk_ends_with_that_sentence_once_there_is_room(small_disk: Path, tmp_path: Path) -> None:
+    home = Home.at(small_disk / "home")
+    database = open_database(home)
+    source = write_files(tmp_path / "many", {f"cat/{number:04d}.png": draw(number, size=40) for number in range(1500)})
+    with database.write() as session:
+        admin = users.ensure_admin(session)
+        job = jobs.enqueue(session, kind="import", user=admin, dataset="many", source=str(source), copy=True)
+    assert run_job_or_fail(database, home, job.id) in ("failed", "unknown")
+    remount(small_disk, "size=40m")
+    with database.write() as session:
+        session.get_one(Job, job.id).status = "queued"
+    assert run_job(database, home, job.id) == "done"
+    database.close()
+
+
+def run_job_or_fail(database: Database, home: Home, job_id: int) -> str:
+    """unknown: not even the failure could be noted; then the worker's sweep ends the job later."""
+    try:
+        status = run_job(database, home, job_id)
+    except OperationalError:
+        return "unknown"
+    assert read_job(database, job_id).error.startswith("The disk is full.")
+    return status
+
+
+def test_a_decision_on_a_full_disk_is_refused_whole_and_works_afterwards(small_disk: Path) -> None:
+    home = Home.at(small_disk / "home")
+    database = open_database(home)
+    with database.write() as session:
+        add_queue(session, make_pets(session))
+    browser = Browser(create_app(database), "ann", "reviewer")
+    page = browser.get("/d/pets/queues/1/items/1").get_data(as_text=True)
+    form = {"revision": read_field(page, "revision"), "action": read_field(page, "action"), "verdict": "confirm"}
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql("BEGIN")
+    fill(small_disk / "ballast")
+    refused = browser.post("/d/pets/queues/1/items/1/decide", form)
+    assert refused.status_code == 503
+    assert "The disk is full. Nothing was half done" in refused.get_data(as_text=True)
+    htmx = browser.post("/d/pets/queues/1/items/1/decide", form, htmx=True)
+    assert htmx.get_data(as_text=True) == "The disk is full. Nothing was half done: make room, then try again."
+    assert browser.get("/d/pets/queues/1").status_code == 200
+    with database.read() as session:
+        assert session.scalars(select(Decision.kind)).all() == []
+    (small_disk / "ballast").unlink()
+    assert browser.post("/d/pets/queues/1/items/1/decide", form).status_code == 303
+    with database.read() as session:
+        assert session.scalars(select(Decision.kind)).all() == ["confirm"]
+        assert checks.check(session).ok
+    database.close()
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (2**16, 2**12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(small_disk: Path) -> None:
+    assert call_status(small_disk / "home").returncode == 0
+    remount(small_disk, "ro")
+    for home in ("home", "new"):
+        answer = call_status(small_disk / home)
+        assert answer.returncode == 1
+        assert answer.stderr.startswith("workbench: The data folder cannot be written.")
+        assert len(answer.stderr.splitlines()) == 1
+
+
+def call_status(home: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workbench", "status", "--home", str(home)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_errors_of_the_machine_are_told_from_those_of_the_program() -> None:
+    assert explain(PermissionError(13, "Permission denied", "/data")) == (
+        "“/data” may not be read or written by this user; check who owns it."
+    )
+    assert explain(OSError(28, "No space left on device")) == explain(sqlite_error(sqlite3.SQLITE_FULL))
+    assert explain(sqlite_error(sqlite3.SQLITE_IOERR_WRITE)) == explain(OSError(5, "Input/output error"))
+    assert explain(sqlite_error(sqlite3.SQLITE_CONSTRAINT)) is None
+    assert (explain(ValueError("x")), explain(None)) == (None, None)
+
+
+def sqlite_error(code: int) -> Exception:
+    error = sqlite3.OperationalError("as the database says it")
+    error.sqlite_errorcode = code
+    return error
 
 
 # --- traps among the files --------------------------------------------------------------------------------------

@@ -1,4 +1,10 @@
-"""Everything that can go wrong on purpose: each error is one sentence that says what to do."""
+"""Everything that can go wrong on purpose: each error is one sentence that says what to do.
+
+And what the machine does wrong: `explain` finds the sentence for a full disk, a folder that cannot be written.
+"""
+
+import errno
+import sqlite3
 
 
 class WorkbenchError(Exception):
@@ -37,3 +43,37 @@ class Conflict(WorkbenchError):
 
 class Cancelled(WorkbenchError):
     """The user asked a running job to stop."""
+
+
+_FULL = "The disk is full. Nothing was half done: make room, then try again."
+_NOT_WRITABLE = "The data folder cannot be written. Check who owns it and whether its disk is mounted read-only."
+_DISK_FAULT = "The disk reported an error; the database was left as it was. Check the disk and the free space on it."
+_BUSY = "Another process kept the database busy for too long. Nothing was changed; try again."
+_BY_ERRNO = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EROFS: _NOT_WRITABLE,
+    errno.EIO: _DISK_FAULT,
+}
+_BY_SQLITE = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _NOT_WRITABLE,
+    sqlite3.SQLITE_IOERR: _DISK_FAULT,
+    sqlite3.SQLITE_BUSY: _BUSY,
+}
+
+
+def explain(error: BaseException | None) -> str | None:
+    """The sentence for an error of the machine; none for one of the program."""
+    while error is not None:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(code, int):
+            return _BY_SQLITE.get(code & 0xFF)  # the higher bits tell more than a sentence needs
+        if isinstance(error, OSError) and error.errno in _BY_ERRNO:
+            return _BY_ERRNO[error.errno]
+        if isinstance(error, PermissionError):
+            return f"“{error.filename}” may not be read or written by this user; check who owns it."
+        error = error.__cause__
+    return None

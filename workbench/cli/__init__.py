@@ -6,7 +6,7 @@ import sys
 import click
 
 from workbench.cli.frame import Workbench
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, explain
 
 # command name -> "module:attribute"; imported only when called, so that `workbench --help` is quick
 COMMANDS: dict[str, str] = {
@@ -71,6 +71,12 @@ def main() -> None:
         sys.exit(1)
     except WorkbenchError as error:
         click.echo(f"workbench: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        click.echo(f"workbench: {sentence}", err=True)
         sys.exit(1)
 
 

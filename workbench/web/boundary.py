@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from workbench.config import Home
 from workbench.db import Database
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, explain
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -34,6 +34,7 @@ _WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
 _READING_POSTS = {"imports.upload", "accounts.log_in", "review.build"}
 _MAX_FORM_BYTES = 16 * 1024**2  # of all requests but uploads
 _NO_SESSION = {"static"}
+_MOST_MESSAGES, _MOST_WORDS = 3, 300
 
 
 def install(app: Flask, database: Database) -> None:
@@ -147,8 +148,8 @@ def done(url: str, message: str = "") -> ResponseReturnValue:
 
 def say(message: str, *, kind: str = "done") -> None:
     """Show a message on the next page that is rendered. kind: done, problem."""
-    session.setdefault("messages", []).append([kind, message])
-    session.modified = True
+    # the newest few, cut: they travel in a cookie, and browsers drop one of more than 4 KiB with all that is in it
+    session["messages"] = [*session.get("messages", []), [kind, message[:_MOST_WORDS]]][-_MOST_MESSAGES:]
 
 
 def take_messages() -> list[list[str]]:
@@ -166,7 +167,11 @@ def _show_http_error(error: HTTPException) -> ResponseReturnValue:
     return _error_page(error.code or 500, _SENTENCES.get(error.code or 500) or error.description or error.name)
 
 
-def _show_crash(error: Exception) -> ResponseReturnValue:  # noqa: ARG001 - Flask has logged it
+def _show_crash(error: Exception) -> ResponseReturnValue:
+    """Flask has logged it."""
+    sentence = explain(getattr(error, "original_exception", None))
+    if sentence:
+        return _error_page(503, sentence)
     return _error_page(500, "Something broke on our side. Nothing was changed; the server's log has the details.")
 
 

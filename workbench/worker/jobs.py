@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.config import Home
 from workbench.db import Database
-from workbench.errors import Cancelled, WorkbenchError
+from workbench.errors import Cancelled, WorkbenchError, explain
 from workbench.models import Job, utc_now
 from workbench.worker.context import Context
 from workbench.worker.handlers import handle
@@ -52,7 +52,7 @@ def run_job(database: Database, home: Home, job_id: int) -> str:
     except WorkbenchError as error:
         return _finish(database, job_id, "failed", error=str(error))
     except Exception as error:  # noqa: BLE001 - whatever breaks in a job must end as a row that says so
-        sentence = (
+        sentence = explain(error) or (
             f"The job broke unexpectedly ({type(error).__name__}). The log below says where; Retry goes on from there."
         )
         return _finish(database, job_id, "failed", error=sentence, log=traceback.format_exc())
