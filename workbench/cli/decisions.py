@@ -10,8 +10,10 @@ from workbench.services import users, verdict_files
 
 
 @command("decide")
-@click.option("--dataset", required=True, metavar="NAME")
-@click.option("--file", "file", required=True, type=click.Path(path_type=Path), metavar="DECISIONS.csv")
+@click.option("--dataset", required=True, metavar="NAME", help="Name of the data set.")
+@click.option(
+    "--file", "file", required=True, type=click.Path(path_type=Path), metavar="DECISIONS.csv", help="The verdicts."
+)
 @click.option("--as", "user_name", required=True, metavar="USER", help="The reviewer; made if absent.")
 def decide(bench: Workbench, dataset: str, file: Path, user_name: str) -> None:
     """Decide what a CSV says: path,verdict,class and maybe comment.

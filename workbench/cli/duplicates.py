@@ -49,7 +49,9 @@ def _summarise(result: dict[str, Any]) -> str:
 
 @command("duplicates")
 @click.option("--dataset", required=True, help="Name of the data set.")
-@click.option("--kind", type=click.Choice(["exact", "near", "all"]), default="all", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(["exact", "near", "all"]), default="all", show_default=True, help="Which groups."
+)
 @click.option("--min-p", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="P(same picture) at least.")
 @click.option("--open", "only_open", is_flag=True, help="Only groups that wait for a verdict.")
 def duplicates(bench: Workbench, dataset: str, kind: str, min_p: float, only_open: bool) -> None:

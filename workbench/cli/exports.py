@@ -10,8 +10,15 @@ from workbench.services.exporters import EXPORTERS
 
 @command("export")
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
-@click.option("--dataset", required=True, metavar="NAME")
-@click.option("--format", "format_", type=click.Choice(list(EXPORTERS)), default="folder", show_default=True)
+@click.option("--dataset", required=True, metavar="NAME", help="Name of the data set.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(EXPORTERS)),
+    default="folder",
+    show_default=True,
+    help="What to write.",
+)
 @click.option("--version", type=int, metavar="V", help="A decision's number: the data set as it stood after it.")
 def export(bench: Workbench, destination: Path, dataset: str, format_: str, version: int | None) -> None:
     """Write a data set to DEST, a new folder, or an archive if it ends in .zip."""

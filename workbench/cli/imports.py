@@ -15,7 +15,9 @@ _SHOWN_REFUSALS = 10
 @command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--dataset", required=True, metavar="NAME", help="Made if absent; grows if it is there.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True, help="What SOURCE is."
+)
 @click.option("--split", type=click.Choice(SPLITS), help="All images get this split.")
 @click.option("--copy", is_flag=True, help="Store the files instead of referencing them where they are.")
 @click.option("--map", "maps", multiple=True, metavar="OLD=NEW", help="Rename a class on its way in. Repeatable.")

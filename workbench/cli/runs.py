@@ -14,10 +14,10 @@ from workbench.services import comparisons, evaluations, runs
 @command("train")
 @click.option("--dataset", required=True, help="Name of the data set.")
 @click.option("--arch", default="compact", show_default=True, help="compact, or a torchvision classifier by its name.")
-@click.option("--preset", type=click.Choice(runs.PRESETS), default="quick", show_default=True)
+@click.option("--preset", type=click.Choice(runs.PRESETS), default="quick", show_default=True, help="How long.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images, instead of the preset's.")
 @click.option("--folds", default=0, show_default=True, help="Predict the training images by cross-validation, 2 to 20.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds, equal runs.")
 @click.option("--from", "from_run", type=int, metavar="RUN", help="Start from the weights of this run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the training; repeatable.")
 @click.option("--promote", is_flag=True, help="Show this run's predictions on the pages (the first run is, anyway).")
@@ -131,7 +131,7 @@ def _tell_refused(refused: list[dict[str, str]]) -> list[str]:
 @click.argument("run", type=int)
 @click.argument("source", type=click.Path(path_type=Path))
 def predict(bench: Workbench, run: int, source: Path) -> None:
-    """What RUN sees in a file, or in every image of a folder."""
+    """What RUN sees in an image, or in every image of a folder, zip archive or CSV file."""
     _check_exists(source)
     with ProgressBar() as progress:
         from workbench.worker.context import Context

@@ -14,8 +14,8 @@ from workbench.serving import Workers, can_listen, check_address, is_loopback, s
 
 
 @command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes for jobs.")
 @click.option("--web-only", is_flag=True, help="No worker: jobs wait until one is started.")
 @click.option("--worker-only", is_flag=True, help="No web pages, only jobs.")

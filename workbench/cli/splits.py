@@ -10,7 +10,7 @@ from workbench.cli.frame import Workbench, command
 @click.option("--train", type=float, required=True, help="Share of the images, 0 to 1.")
 @click.option("--validation", type=float, required=True, help="Share of the images, 0 to 1.")
 @click.option("--test", type=float, required=True, help="Share of the images, 0 to 1.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another split.")
 def split(bench: Workbench, dataset: str, train: float, validation: float, test: float, seed: int) -> None:
     """Split anew by class; copies of one picture stay together. One undo takes it back."""
     from workbench.worker.context import Context

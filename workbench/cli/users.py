@@ -16,7 +16,7 @@ def user() -> None:
 
 @command("add", group=user)
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), default="reviewer", show_default=True)
+@click.option("--role", type=click.Choice(ROLES), default="reviewer", show_default=True, help="What they may do.")
 def add(bench: Workbench, name: str, role: str) -> None:
     """Make an account."""
     with bench.database.write() as session:
@@ -27,8 +27,8 @@ def add(bench: Workbench, name: str, role: str) -> None:
 
 @command("login-link")
 @click.argument("name", metavar="USER")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True, help="Where the workbench is served.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it is served.")
+@click.option("--port", default=8000, show_default=True, help="On which port.")
 def login_link(bench: Workbench, name: str, host: str, port: int) -> None:
     """A link that logs USER in once, within a day."""
     with bench.database.write() as session:
