@@ -106,12 +106,15 @@ def test_links_to_files_are_followed_and_links_to_folders_named(tmp_path: Path) 
     (folder / "dog").symlink_to(folder / "cat")
     (folder / "cat" / "2.png").symlink_to(folder / "cat" / "1.png")
     (folder / "cat" / "3.png").symlink_to(folder / "nowhere")
+    (folder / "cat" / "4.png").symlink_to("4.png")
 
     with open_source(folder) as source:
         entries = {entry.path: entry for entry in source.entries()}
         assert source.read(entries["cat/2.png"]) == b"x"
         with pytest.raises(Refused, match="no such file"):
             source.read(entries["cat/3.png"])
+        with pytest.raises(Refused, match="Too many levels of symbolic links"):
+            source.read(entries["cat/4.png"])
     assert entries["dog"].problem == "a link to a folder; import that folder itself"
 
 

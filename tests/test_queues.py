@@ -84,6 +84,17 @@ def test_two_reviewers_never_get_the_same_item_and_leases_run_out(
     assert queues.renew(session, item=first, user=alice, now=later) is False
 
 
+def test_a_lease_from_before_the_clock_was_put_back_holds_nobody_up(
+    session: Session, home: Home, pets: Dataset, alice: User, bob: User
+) -> None:
+    queue = make_queue(session, home, pets)
+    queues.next_item(session, queue=queue, user=alice, now=NOW)
+    earlier = NOW - timedelta(days=1)
+    assert queues.next_item(session, queue=queue, user=bob, now=earlier).position == 0
+    late_to_its_turn = earlier - timedelta(seconds=20)  # it read the clock before it waited
+    assert queues.next_item(session, queue=queue, user=alice, now=late_to_its_turn).position == 1
+
+
 def test_released_items_are_free_and_done_items_are_passed_by(
     session: Session, home: Home, pets: Dataset, alice: User, bob: User
 ) -> None:

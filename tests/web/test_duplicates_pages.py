@@ -310,3 +310,19 @@ def test_facts_that_differ_are_found() -> None:
     two = Image(id=2, label_id=2, split="train", path="b/2.png", width=8, height=9, size_bytes=9, status="active")
     assert find_differing([one, two], {}) == {"label", "folder", "size"}
     assert find_differing([one], {}) == set()
+
+
+def test_a_picture_that_is_there_a_thousand_times_makes_a_page_like_any_other(
+    browser_as: BrowserAs, database: Database
+) -> None:
+    with database.write() as session:
+        dataset = make_pets(session, per_class=400)
+        for image in session.scalars(select(Image)):
+            image.pixel_sha256 = "f" * 64
+        session.flush()
+        duplicates.refresh_exact_groups(session, dataset)
+    lead = browser_as("lead")
+    page = lead.get("/d/pets/duplicates/1").get_data(as_text=True)
+    assert "1,140 more copies not shown; the verdict counts for all of them." in page
+    assert page.count("/thumbnail/") + page.count("/full") < 400
+    assert lead.post("/d/pets/duplicates/1", {"verdict": "keep_all"}).status_code == 303

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased, joinedload
 from workbench.errors import NotFound
 from workbench.models import VERDICTS, Dataset, Decision, DuplicateGroup, Image, Queue, QueueItem, Run
 
+LEASE = timedelta(minutes=10)
 RECENT = 50  # the decisions from which the present hit rate is told
 _BY_IMAGE = "INDEXED BY ix_decisions_image_id_id"  # a bulk action has as many lines as images: never join on it
 
@@ -116,8 +117,13 @@ def list_free_items(
 
 
 def is_free(*, user_id: int, now: datetime) -> ColumnElement[bool]:
-    """Whether nobody else holds an item."""
-    return or_(QueueItem.lease_user_id.is_(None), QueueItem.lease_user_id == user_id, QueueItem.lease_until <= now)
+    """Whether nobody else holds an item. A lease that ends too far off was given before the clock was put back."""
+    return or_(
+        QueueItem.lease_user_id.is_(None),
+        QueueItem.lease_user_id == user_id,
+        QueueItem.lease_until <= now,
+        QueueItem.lease_until > now + 2 * LEASE,  # twice: requests read the clock before they wait for their turn
+    )
 
 
 def get_item(session: Session, queue_id: int, position: int) -> QueueItem:

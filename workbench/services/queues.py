@@ -6,7 +6,7 @@ Building has two halves, so that no transaction is open while a recipe computes:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from workbench.services.predictions import Predictions, load_predictions
 from workbench.services.recipes import RECIPES, confusion, read_recipe
 from workbench.services.recipes.pool import Candidates, Pool, PoolGroup, Recipe
 
-LEASE = timedelta(minutes=10)
+LEASE = queries.LEASE
 AUTOMATIC_CELLS = 3
 AUTOMATIC_LIMITS = {"label_issues": 1000, "confusion": 200, "uncertain": 200}
 

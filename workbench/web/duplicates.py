@@ -37,6 +37,7 @@ SAID = {  # verdict -> what was just done
     "keep_all": "Kept all.",
     "not_duplicates": "Noted: not the same picture.",
 }
+_MOST_SHOWN = 60
 _STAGE_PX = 264  # the side that one image of a group may take
 
 
@@ -163,7 +164,7 @@ def _group_page(
         dataset=dataset,
         found=found,
         group=found.group,
-        members=[Member.of(image, votes.get(image.id, []), found.images) for image in found.images],
+        members=list_members(found.images, votes, keep=keep),
         has_predictions=any(image.predicted_id for image in found.images),
         differing=find_differing(found.images, votes),
         classes=classes,
@@ -242,10 +243,17 @@ class Member:
     width: int
     height: int
 
-    @classmethod
-    def of(cls, image: Image, votes: list[Vote], images: Sequence[Image]) -> "Member":
-        scale = fit_scale(images)
-        return cls(image, votes, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+
+def list_members(images: Sequence[Image], votes: Mapping[int, list[Vote]], *, keep: Image) -> list[Member]:
+    """As many as a page can show, the one to keep among them: a data set may hold one picture ten thousand times."""
+    scale = fit_scale(images)
+    shown = [*images[:_MOST_SHOWN]]
+    if keep not in shown:
+        shown[-1] = keep
+    return [
+        Member(image, votes.get(image.id, []), max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        for image in shown
+    ]
 
 
 def fit_scale(images: Sequence[Image], *, side_px: int = _STAGE_PX) -> float:

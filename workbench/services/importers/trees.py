@@ -105,7 +105,7 @@ class FolderTree:
                 yield Member(_speakable(path), "the name is not UTF-8")
             elif entry.is_dir(follow_symlinks=False):
                 yield from self._walk(folder / entry.name, path + "/")
-            elif entry.is_symlink() and entry.is_dir():
+            elif _links_to_folder(entry):
                 yield Member(path, "a link to a folder; import that folder itself")
             else:
                 yield Member(path)
@@ -137,6 +137,13 @@ class FolderTree:
 
     def close(self) -> None:
         pass
+
+
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:  # a link to itself, for one; reading it says what is wrong
+        return False
 
 
 def _read_file(file: IO[bytes], handle: int) -> bytes:
