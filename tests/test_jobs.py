@@ -27,7 +27,7 @@ from workbench.worker.handlers import HANDLERS
 from workbench.worker.jobs import RowProgress, run_job
 
 WAIT_S = 40.0
-MANY = 2500
+MANY = 1800
 TINY = {"image_size": 16, "threads": 1, "batch_size": 16, "precision": "float32"}
 
 
@@ -173,7 +173,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of MANY different images: three batches of an import."""
+    """A folder of MANY different images: two batches of an import."""
     files = {f"{'cat' if index % 2 else 'dog'}/{index:05d}.png": draw(index) for index in range(MANY)}
     return write_files(tmp_path_factory.mktemp("many"), files)
 
@@ -321,7 +321,7 @@ def test_a_job_that_kills_its_worker_every_time_is_given_up(database: Database, 
 
 def test_an_orderly_stop_is_no_death(database: Database, home: Home, tmp_path: Path) -> None:
     job_id = ask_for_ever(database, tmp_path)
-    for _ in range(3):
+    for _ in range(2):
         with worker(home):
             wait(lambda: count_attempts(home) == 1)
         assert count_attempts(home) == 0
