@@ -35,6 +35,10 @@ class Invalid(WorkbenchError):
         self.fields = fields
 
 
+class NothingToReview(Invalid):
+    """A recipe finds no image that is still to be decided; the wish was in order."""
+
+
 class Conflict(WorkbenchError):
     """Somebody else changed the thing meanwhile; the caller shows what they decided."""
 

@@ -12,10 +12,10 @@ const followChoice = () => {
   const merge = form.querySelector("[data-words=merge]");
   if (!kept) return;
   if (merge) {
-    merge.textContent = label ? `Keep ${kept.dataset.number} as ${label.dataset.name}, ${rest}` : `Keep ${kept.dataset.number}, ${rest}`;
-    keep.textContent = kept.dataset.label ? `Keep ${kept.dataset.number} as ${kept.dataset.label}` : `Keep ${kept.dataset.number} without a label`;
+    merge.textContent = label ? `Keep image ${kept.dataset.number} as ${label.dataset.name}, ${rest}` : `Keep image ${kept.dataset.number}, ${rest}`;
+    keep.textContent = kept.dataset.label ? `Keep image ${kept.dataset.number} as ${kept.dataset.label}` : `Keep image ${kept.dataset.number} without a label`;
     keep.closest("button").disabled = Boolean(label) && label.dataset.name === kept.dataset.label;  // the same as the first answer
-  } else if (keep) keep.textContent = `Keep ${kept.dataset.number}, ${rest}`;
+  } else if (keep) keep.textContent = `Keep image ${kept.dataset.number}, ${rest}`;
 };
 
 // "m" goes to the label that is chosen now

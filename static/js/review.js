@@ -92,6 +92,10 @@ setInterval(hold, RENEW_MS);
 window.addEventListener("resize", scalePicture);
 document.addEventListener("htmx:afterSwap", arrive);
 document.addEventListener("htmx:historyRestore", arrive);
+// what was said about the answer before is old news
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.requestConfig.verb === "post") document.querySelectorAll(".message.done").forEach((line) => line.remove());
+});
 document.body.addEventListener("said", (event) => window.workbench.say(event.detail.value));
 
 // A failed answer: the card stays, and the same answer with the same id can be sent again, so that it counts once.

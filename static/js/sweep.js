@@ -41,11 +41,11 @@ const show = (cell) => {
 };
 
 const tell = () => {
-  const name = grid().dataset.class;
+  const name = `as ${grid().dataset.class}`;
   const counts = new Map([[name, 0]]);
   for (const cell of cells()) {
     const option = choice(cell).selectedOptions[0];
-    const words = option.dataset.words || option.textContent;
+    const words = option.dataset.words || `as ${option.textContent}`;
     counts.set(words, (counts.get(words) || 0) + 1);
   }
   const later = counts.get("left for later") || 0;

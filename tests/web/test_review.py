@@ -391,6 +391,19 @@ def test_a_queue_that_cannot_be_built_is_refused_with_the_reason(
         assert session.query(Queue).count() == 0
 
 
+def test_a_recipe_that_finds_nothing_says_so_on_the_page_it_came_from(
+    browser_as: BrowserAs, database: Database
+) -> None:
+    with database.write() as session:
+        make_pets(session)
+    lead = browser_as("lead")
+    answer = lead.post("/d/pets/queues/build", {"recipe": "near-duplicates"})
+    assert (answer.status_code, answer.location) == (303, "/d/pets/")
+    assert "There is nothing to review" in lead.get("/d/pets/").get_data(as_text=True)
+    with database.read() as session:
+        assert session.query(Queue).count() == 0
+
+
 def test_only_leads_build_and_close(queue: int, browser_as: BrowserAs) -> None:
     reviewer = browser_as("reviewer")
     assert reviewer.post("/d/pets/queues/build", {"recipe": "random"}).status_code == 403

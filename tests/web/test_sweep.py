@@ -42,7 +42,7 @@ def test_it_asks_about_the_class_that_most_items_are_believed_to_be(reviewer: Br
     assert "Are all of these" in page
     assert "dog (6)" in page
     assert page.count('class="cell"') == 6
-    assert "6 dog" in page
+    assert "6 as dog" in page
     assert "Settle all 6" in page
 
 
@@ -107,7 +107,7 @@ def test_a_conflict_settles_nothing_keeps_the_marks_and_leaves_out_what_was_deci
     assert conflict.status_code == 409
     assert "Somebody decided on 1 of these meanwhile; nothing is settled yet." in page
     assert re.findall(r'name="item" value="(\d+)"', page) == ["2", "3", "4", "5", "6"]
-    assert "4 dog, 1 excluded" in page
+    assert "4 as dog, 1 excluded" in page
     assert image_of(database, 2)["done"] is False
 
 

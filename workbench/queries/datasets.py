@@ -72,8 +72,11 @@ def count_shown_as(session: Session, class_id: int) -> int:
     return session.scalar(select(func.count()).where(Image.dataset_id == dataset_id, Image.label_id == class_id)) or 0
 
 
-def count_splits(session: Session, dataset_id: int) -> dict[str | None, int]:
+def count_splits(session: Session, dataset_id: int, *, trainable: bool = False) -> dict[str | None, int]:
+    """trainable: only what a training looks at, images in use with a label."""
     query = select(Image.split, func.count()).where(Image.dataset_id == dataset_id).group_by(Image.split)
+    if trainable:
+        query = query.where(Image.status == "active", Image.label_id.is_not(None))
     return {row[0]: row[1] for row in session.execute(query)}
 
 

@@ -106,7 +106,7 @@ def _recent(lines: list[Picture], by_id: dict[int, Class]) -> Recent:
     line = lines[0]
     ambiguous = (line.detail or {}).get("classes", []) if line.kind == "ambiguous" else []
     return Recent(
-        kind=line.kind,
+        kind="duplicates" if any(other.kind == "duplicates" for other in lines) else line.kind,
         lines=len(lines),
         queue_id=line.queue_id,
         picture=line if len(lines) == 1 and line.image_id is not None else None,
@@ -268,7 +268,9 @@ _WORDS = {
 
 
 def phrase(entry: Entry) -> str:
-    """What the action did, in a few words: “fear → sad”, “sad confirmed”, “40 images”."""
+    """What the action did, in a few words: “fear → sad”, “sad confirmed”, “40 images”, “3 groups of copies”."""
+    if entry.groups:
+        return f"{entry.groups:,} {'group' if entry.groups == 1 else 'groups'} of copies"
     if entry.lines > 1:
         return f"{entry.lines:,} images"
     before, after = entry.before, entry.after

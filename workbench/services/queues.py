@@ -15,7 +15,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
-from workbench.errors import Invalid, NotFound
+from workbench.errors import Invalid, NotFound, NothingToReview
 from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, User, utc_now
 from workbench.models.states import merge_roots
 from workbench.queries import datasets, duplicates
@@ -92,7 +92,7 @@ def plan_queue(
     pool = _load_pool(session, home, dataset, made, run=run, split=split, against_id=own.get("against"))
     candidates = _cut(made.find(pool, **own), limit or made.default_limit)
     if not len(candidates.image_ids):
-        raise Invalid(f"There is nothing to review: {name.replace('_', '-')} finds no image that is not decided yet.")
+        raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
     heading = title or made.title(pool, **own)
     return QueuePlan(
         dataset_id=dataset.id,

@@ -121,10 +121,11 @@ def hold(session: Session, queue: Queue, *, item_ids: Sequence[int], user: User,
 
 def count_marks(sweep: Sweep) -> list[tuple[str, int]]:
     """(what, how many) as the preview line says it: the class itself first, then the others by number."""
-    names = {"": sweep.cls.name, str(sweep.cls.id): sweep.cls.name, EXCLUDE: "excluded", LATER: "left for later"}
-    names |= {str(cls.id): cls.name for cls in sweep.classes}
+    own = f"as {sweep.cls.name}"
+    names = {"": own, str(sweep.cls.id): own, EXCLUDE: "excluded", LATER: "left for later"}
+    names |= {str(cls.id): f"as {cls.name}" for cls in sweep.classes}
     counts: dict[str, int] = {}
     for cell in sweep.cells:
         name = names.get(cell.mark, cell.mark)
         counts[name] = counts.get(name, 0) + 1
-    return sorted(counts.items(), key=lambda pair: (pair[0] != sweep.cls.name, -pair[1], pair[0]))
+    return sorted(counts.items(), key=lambda pair: (pair[0] != own, -pair[1], pair[0]))

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from workbench.errors import Conflict, Invalid
+from workbench.errors import Conflict, Invalid, NothingToReview
 from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
 from workbench.queries import datasets
 from workbench.queries import decisions as log
@@ -332,15 +332,19 @@ def build(name: str) -> ResponseReturnValue:
     """Make a queue from a recipe; fields beyond recipe, run and limit are the recipe's own."""
     dataset = load_dataset(name)
     run_id = request.form.get("run", type=int)
-    plan = queues.plan_queue(
-        db(),
-        home(),
-        dataset=dataset,
-        recipe=request.form.get("recipe", ""),
-        run=load_run(run_id, dataset) if run_id else None,
-        limit=_parse_limit(request.form.get("limit", "")),
-        **_parse_params(),
-    )
+    try:
+        plan = queues.plan_queue(
+            db(),
+            home(),
+            dataset=dataset,
+            recipe=request.form.get("recipe", ""),
+            run=load_run(run_id, dataset) if run_id else None,
+            limit=_parse_limit(request.form.get("limit", "")),
+            **_parse_params(),
+        )
+    except NothingToReview as error:
+        say(str(error), kind="problem")
+        return done(url_for("runs.show", name=name, run_id=run_id) if run_id else url_for("home.show", name=name))
     begin_writing()
     queue = queues.open_queue(db(), plan)
     return done(

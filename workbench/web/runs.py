@@ -149,7 +149,7 @@ def _show_form(
         architectures=ARCHITECTURES,
         variations=VARIATIONS,
         last=last,
-        splits=datasets.count_splits(db(), dataset.id),
+        splits=datasets.count_splits(db(), dataset.id, trainable=True),
     )
 
 
