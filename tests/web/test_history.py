@@ -112,9 +112,14 @@ def test_a_bulk_action_is_one_line_with_its_shares(pets_there: None, database: D
     with database.write() as session:
         dataset, bob = queries.get_dataset(session, "pets"), users.ensure_user(session, "bob")
         lines = [Line("confirm", 1, 1), Line("confirm", 2, 1), Line("relabel", 3, 1), Line("exclude", 4)]
-        decisions.submit(session, dataset=dataset, user=bob, lines=lines)
+        action = decisions.submit(session, dataset=dataset, user=bob, lines=lines)
     page = text(browser_as("viewer"))
     assert "bob settled 4 images at once: 2 confirmed cat , 1 excluded, 1 relabelled cat" in page
+    with database.write() as session:
+        decisions.undo(
+            session, dataset=queries.get_dataset(session, "pets"), user=users.ensure_user(session, "bob"), action=action
+        )
+    assert "bob took back: 4 decisions made at once" in text(browser_as("viewer"))
 
 
 def test_what_was_taken_back_is_marked_and_can_be_brought_back(

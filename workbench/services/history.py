@@ -42,6 +42,7 @@ class Entry:
     tally: tuple[tuple[str, Class | None, int], ...]
     imported: Import | None
     root: Decision | None  # what an undo is finally about
+    root_lines: int
     root_class: Class | None
     undone_by: Decision | None
 
@@ -127,6 +128,7 @@ def describe(session: Session, dataset: Dataset, lines: Sequence[Decision]) -> l
     images = queries.get_images(session, sorted(single))
     logs = _by_image(review.list_lines(session, sorted(single)))
     roots = _find_roots(session, lines)
+    root_counts = queries.count_lines(session, [root.action for root in roots.values()]) if roots else {}
     actions = {line.action for line in lines} | {line.action for found in logs.values() for line in found}
     undos = queries.list_undos(session, sorted(actions))
     book = _Book(session, dataset, logs=logs, undos=undos)
@@ -148,6 +150,7 @@ def describe(session: Session, dataset: Dataset, lines: Sequence[Decision]) -> l
                 tally=tuple((kind, book.classes.get(cls or 0), n) for kind, cls, n in tallies.get(line.action, [])),
                 imported=imports.get(_number(line, "import")),
                 root=root,
+                root_lines=root_counts[root.action] if root else 0,
                 root_class=book.classes.get(root.class_id or 0) if root else None,
                 undone_by=book.undone_by(line.action),
             )
