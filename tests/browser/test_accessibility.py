@@ -111,8 +111,8 @@ def build_queues(session: Session, home: Home) -> None:
     """One to begin and one that is done."""
     dataset = session.scalars(select(Dataset)).one()
     admin = users.ensure_admin(session)
-    queues.build_queue(session, home, dataset=dataset, recipe="random", user=admin, title="To begin")
-    done = queues.build_queue(session, home, dataset=dataset, recipe="random", user=admin, title="Done", limit=3)
+    queues.build_queue(session, home, dataset=dataset, recipe="random", title="To begin")
+    done = queues.build_queue(session, home, dataset=dataset, recipe="random", title="Done", limit=3)
     for item in session.scalars(select(QueueItem).where(QueueItem.queue_id == done.id)):
         decisions.decide(session, image=item.image, user=admin, verdict="confirm", queue_id=done.id)
 

@@ -70,10 +70,6 @@ class Image(Base):
     first_label: Mapped[Class | None] = relationship(foreign_keys=[first_label_id], viewonly=True)
     predicted: Mapped[Class | None] = relationship(foreign_keys=[predicted_id], viewonly=True)
 
-    @property
-    def is_stored(self) -> bool:
-        return self.location == "object"
-
 
 class Vote(Base):
     """How many raters chose one option for an image; `class_id` is none for options outside the classes."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
 from workbench.models import CLASS_KINDS, IMAGE_KINDS, VERDICTS, Decision
 from workbench.models.states import undone_actions
@@ -69,28 +69,6 @@ def list_class_decisions(session: Session, *, dataset_id: int) -> dict[int, list
 def get_last_id(session: Session, *, dataset_id: int) -> int:
     """The newest decision, which names the present version; 0 before the first."""
     return session.scalar(select(func.max(Decision.id)).where(Decision.dataset_id == dataset_id)) or 0
-
-
-def list_recent_actions(
-    session: Session, *, dataset_id: int, user_id: int | None = None, limit: int = 10
-) -> list[Decision]:
-    """The first line of each of the newest actions that count, newest first; undos and imports are not listed."""
-    undone = get_undone(session, dataset_id=dataset_id)
-    query = (
-        select(Decision)
-        .options(joinedload(Decision.user))
-        .where(Decision.dataset_id == dataset_id, Decision.kind.notin_(("undo", "import")))
-        .order_by(Decision.id.desc())
-    )
-    if user_id is not None:
-        query = query.where(Decision.user_id == user_id)
-    seen: dict[str, Decision] = {}
-    for decision in session.scalars(query.limit(limit * 60).execution_options(yield_per=100)):
-        if decision.action not in undone:
-            seen[decision.action] = decision  # the oldest line of the action wins
-        if len(seen) > limit:
-            break
-    return list(seen.values())[:limit]
 
 
 def get_last_redoable(session: Session, *, dataset_id: int, user_id: int) -> str | None:

@@ -1,7 +1,5 @@
 """Reading jobs."""
 
-from collections.abc import Sequence
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -23,11 +21,6 @@ def list_open_jobs(session: Session, *, dataset_id: int | None = None) -> list[J
 
 def count_open_jobs(session: Session) -> int:
     return session.scalar(select(func.count()).where(Job.status.in_(OPEN))) or 0
-
-
-def list_queued(session: Session, *, beyond: Sequence[int] = ()) -> list[Job]:
-    """Jobs that nobody has begun, oldest first, without those in `beyond`."""
-    return list(session.scalars(select(Job).where(Job.status == "queued", Job.id.notin_(beyond)).order_by(Job.id)))
 
 
 def find_open_job(session: Session, *, kind: str, dataset_id: int | None) -> Job | None:

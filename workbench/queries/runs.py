@@ -25,11 +25,6 @@ def get_promoted(session: Session, dataset: Dataset) -> Run | None:
     return session.get(Run, dataset.promoted_run_id) if dataset.promoted_run_id else None
 
 
-def list_runs(session: Session, *, dataset_id: int, limit: int = 200) -> list[Run]:
-    """Newest first."""
-    return list(session.scalars(select(Run).where(Run.dataset_id == dataset_id).order_by(Run.id.desc()).limit(limit)))
-
-
 def list_done_runs(session: Session, *, dataset_id: int, limit: int = 200) -> list[Run]:
     """Those that finished, newest first."""
     query = select(Run).where(Run.dataset_id == dataset_id, Run.status == "done")

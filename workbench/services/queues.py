@@ -55,7 +55,6 @@ def build_queue(
     recipe: str,
     run: Run | None = None,
     limit: int | None = None,
-    user: User | None = None,  # noqa: ARG001 - who asks; for callers that log it
     title: str | None = None,
     automatic: bool = False,
     **params: Any,

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from workbench.errors import NotFound
-from workbench.models import Base, Class, Dataset, DuplicateGroup, Image, Job, Queue, QueueItem, Run, User
+from workbench.models import Base, Class, Dataset, Image, Job, Queue, QueueItem, Run, User
 from workbench.queries import datasets
 from workbench.web.boundary import db
 
@@ -28,10 +28,6 @@ def load_queue(queue_id: int, dataset: Dataset) -> Queue:
 
 def load_run(run_id: int, dataset: Dataset) -> Run:
     return _load(Run, run_id, "run", dataset)
-
-
-def load_group(group_id: int, dataset: Dataset) -> DuplicateGroup:
-    return _load(DuplicateGroup, group_id, "duplicate group", dataset)
 
 
 def load_item(item_id: int, queue: Queue) -> QueueItem:

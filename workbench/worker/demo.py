@@ -8,7 +8,7 @@ from typing import Any
 from ml.digits import ALTERED_COPIES, EXACT_COPIES, WRONG_LABELS, Digit, make_digits
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import planted
-from workbench.services import queues, users
+from workbench.services import queues
 from workbench.worker.context import Context
 
 DATASET = "digits"
@@ -72,6 +72,5 @@ def _build_queues(context: Context) -> None:
     """What a first promoted run does not open by itself."""
     with context.database.write() as session:
         dataset = dataset_queries.get_dataset(session, DATASET)
-        admin = users.ensure_admin(session)
         for recipe, limit in (("near_duplicates", None), ("random", 100)):
-            queues.build_queue(session, context.home, dataset=dataset, recipe=recipe, limit=limit, user=admin)
+            queues.build_queue(session, context.home, dataset=dataset, recipe=recipe, limit=limit)

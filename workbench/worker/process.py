@@ -7,7 +7,6 @@ DBOS remembers which worker took a job. A worker holds a lock on a file of its o
 others can tell a dead worker's jobs from a living one's, and take them over.
 """
 
-import itertools
 import logging
 import os
 import signal
@@ -74,11 +73,10 @@ def main(home_path: str) -> None:
 
 def claim_name(home: Home) -> tuple[str, sqlite3.Connection]:
     """The first of worker-1, worker-2, ... that no living worker has, and the lock that ends with this process."""
-    for number in itertools.count(1):
-        lock = _try_lock(home, f"worker-{number}")
-        if lock is not None:
-            return f"worker-{number}", lock
-    raise AssertionError
+    number = 1
+    while (lock := _try_lock(home, f"worker-{number}")) is None:
+        number += 1
+    return f"worker-{number}", lock
 
 
 def _try_lock(home: Home, name: str) -> sqlite3.Connection | None:
