@@ -1,6 +1,7 @@
 """Data sets and their classes."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -25,6 +26,8 @@ class Dataset(Base):
     note: Mapped[str] = mapped_column(default="")
     promoted_run_id: Mapped[int | None]
     scanned_at: Mapped[datetime | None]  # when the newest scan for near copies ended
+    compared_to: Mapped[int | None]  # the highest image id among the pictures that it compared with each other
+    calibration: Mapped[dict[str, Any] | None]  # what it learned about this data set's pictures and verdicts
 
     classes: Mapped[list["Class"]] = relationship(order_by="Class.position", viewonly=True)
 

@@ -21,7 +21,11 @@ class ImageHash(Base):
 
 
 class DuplicatePair(Base):
-    """Two images that a scan holds for the same picture. `a_id < b_id`."""
+    """Two images that a scan holds for the same picture. `a_id < b_id`.
+
+    transform: what makes a out of b, as `ml.dedup.verify.Transform` says it. evidence: the log-odds that they are one
+    picture before the reviewers' verdicts were learned from; `p` is what came out after.
+    """
 
     __tablename__ = "duplicate_pairs"
     __table_args__ = (UniqueConstraint("a_id", "b_id"), Index(None, "dataset_id"), Index(None, "b_id"))
@@ -30,9 +34,11 @@ class DuplicatePair(Base):
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
     a_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
     b_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
-    how: Mapped[str]
+    how: Mapped[str]  # what proposed the pair: hashes, features
     score: Mapped[float]
     p: Mapped[float]
+    transform: Mapped[dict[str, Any] | None]
+    evidence: Mapped[float] = mapped_column(server_default="0")
 
 
 class DuplicateGroup(Base):

@@ -8,6 +8,7 @@ a reviewer says that the near group's pictures are not the same.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
@@ -37,13 +38,15 @@ class FoundGroup:
 
 @dataclass(frozen=True)
 class FoundPair:
-    """Two images that a scan holds for the same picture. how: "copy" or "mirrored"."""
+    """Two images that a scan holds for the same picture. how: what proposed the pair, "hashes" or "features"."""
 
     a_id: int
     b_id: int
     how: str
     score: float
     p: float
+    transform: dict[str, Any]
+    evidence: float
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,15 @@ def _verify_and_store(
     p = probability(scores, scale=scale)
     groups = group_pairs(found.a, found.b, scores, p, min_p=MIN_P, apart=_list_apart(context, name, pictures, images))
     pairs = [
-        FoundPair(images[a], images[b], "mirrored" if flipped else "copy", float(score), float(chance))
+        FoundPair(
+            images[a],
+            images[b],
+            how="hashes",
+            score=float(score),
+            p=float(chance),
+            transform={"mirrored": bool(flipped)},
+            evidence=0.0,
+        )
         for a, b, flipped, score, chance in zip(found.a, found.b, found.mirrored, scores, p, strict=True)
         if chance >= KEPT_P
     ]
