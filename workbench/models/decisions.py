@@ -10,7 +10,7 @@ from workbench.models.metadata import Base, utc_now
 from workbench.models.users import User
 
 VERDICTS = ("confirm", "relabel", "ambiguous", "exclude")  # these settle an image
-IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment")
+IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment", "votes")
 CLASS_KINDS = ("class_add", "class_edit", "class_merge", "class_retire", "class_restore")
 # besides these: "duplicates" (the verdict on a group), "import" (images came in), "undo"
 
@@ -22,7 +22,9 @@ class Decision(Base):
     sending it twice counts once, and `undoes` of a later line points at it. Undo of an undo is redo.
     `class_id`: the class confirmed, chosen, edited or merged away. `detail`: {"classes": [...]} for ambiguous,
     {"text"} for comment, {"split"}, {"into"} for class_merge, the changed fields for class_edit,
-    {"group", "verdict", "images"} for duplicates, {"import"} for import.
+    {"group", "verdict", "images"} for duplicates, with {"apart", "rest"} where some of the images are other pictures
+    (ids, and the key of a group of the others), {"votes": [[option, class id or none, count], ...]} for votes carried
+    over to an image, {"import"} for import.
     """
 
     __tablename__ = "decisions"

@@ -74,10 +74,11 @@ class DuplicateGroup(Base):
 
 
 class DuplicateMember(Base):
-    """An image in a group."""
+    """An image in a group. `apart`: the verdict that settled the group says that it is another picture."""
 
     __tablename__ = "duplicate_members"
     __table_args__ = (Index(None, "image_id"),)
 
     group_id: Mapped[int] = mapped_column(ForeignKey("duplicate_groups.id", ondelete="CASCADE"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    apart: Mapped[bool] = mapped_column(default=False, server_default="0")

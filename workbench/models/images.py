@@ -1,6 +1,7 @@
 """Images with their materialised state, votes and attributes."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -71,8 +72,17 @@ class Image(Base):
     predicted: Mapped[Class | None] = relationship(foreign_keys=[predicted_id], viewonly=True)
 
 
+def _count(context: Any) -> int:
+    """What an import says is what counts, until decisions carry votes over."""
+    return int(context.get_current_parameters()["count"])
+
+
 class Vote(Base):
-    """How many raters chose one option for an image; `class_id` is none for options outside the classes."""
+    """How many raters chose one option for an image; `class_id` is none for options outside the classes.
+
+    `first_count` is what the import said, 0 for an option that came with a decision; `count` is that and what
+    decisions carried over from copies, the log replayed.
+    """
 
     __tablename__ = "votes"
 
@@ -80,6 +90,7 @@ class Vote(Base):
     option: Mapped[str] = mapped_column(primary_key=True)
     class_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
     count: Mapped[int]
+    first_count: Mapped[int] = mapped_column(default=_count, server_default="0")
 
 
 class Attribute(Base):

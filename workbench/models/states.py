@@ -79,6 +79,22 @@ def _apply(state: ImageState, decision: Decision) -> ImageState:
             return state
 
 
+def fold_votes(decisions: Iterable[Decision]) -> dict[str, tuple[int | None, int]]:
+    """Option -> its class and how many votes the image's decisions that count carry over to it."""
+    found: dict[str, tuple[int | None, int]] = {}
+    for decision in decisions:
+        if decision.kind == "votes":
+            for option, class_id, count in (decision.detail or {})["votes"]:
+                found[option] = class_id, found.get(option, (None, 0))[1] + count
+    return found
+
+
+def verdict_keys(decision: Decision) -> list[str]:
+    """The groups that a verdict on duplicates settles: the one it was given on, and what is left without strangers."""
+    detail = decision.detail or {}
+    return [detail["group"], detail["rest"]] if "rest" in detail else [detail["group"]]
+
+
 def has_verdict(decisions: Iterable[Decision]) -> bool:
     """Whether a reviewer has settled the image."""
     return any(decision.kind in VERDICTS for decision in decisions)
