@@ -28,6 +28,8 @@ class Dataset(Base):
     scanned_at: Mapped[datetime | None]  # when the newest scan for near copies ended
     compared_to: Mapped[int | None]  # the highest image id among the pictures that it compared with each other
     calibration: Mapped[dict[str, Any] | None]  # what it learned about this data set's pictures and verdicts
+    frozen_split: Mapped[str | None]  # read by evaluation only; derived from the log, as is the next
+    own_flags: Mapped[dict[str, Any] | None]  # split -> what was forced on it, frozen, from a model's own flags
 
     classes: Mapped[list["Class"]] = relationship(order_by="Class.position", viewonly=True)
 
