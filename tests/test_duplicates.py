@@ -16,7 +16,8 @@ from workbench.db import Database
 from workbench.errors import Conflict, Invalid, NotFound
 from workbench.models import NOTHING_LEFT, Dataset, Decision, DuplicatePair, Image, ImageHash, Import, User
 from workbench.queries import duplicates as queries
-from workbench.services import datasets, decisions, duplicates
+from workbench.queries.duplicates import Bulk
+from workbench.services import datasets, decisions, duplicates, settling
 from workbench.services.duplicates import FoundGroup
 from workbench.worker.context import Context
 from workbench.worker.scans import scan_duplicates
@@ -100,7 +101,7 @@ def test_keep_best_keeps_the_test_copy_and_undo_restores_all(session: Session, p
     images = make_copies(session, pets, (0, 1))
     group = only_group(session, pets).group
 
-    action = duplicates.settle(session, dataset=pets, user=bob, group=group, verdict="keep_best")
+    action = settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_best")
     assert [images[0].status, images[1].status] == ["excluded", "active"]
     assert (group.settled_action, group.verdict) == (action, "keep_best")
     assert rows(session, pets) == []
@@ -128,8 +129,8 @@ def test_the_best_image_of_a_group(session: Session, pets: Dataset, change: dict
     for column, value in change.items():
         setattr(images[0], column, value)
 
-    assert duplicates.choose_best(images) is images[kept]
-    assert duplicates.choose_best(images[::-1]) is images[kept]
+    assert settling.choose_best(images) is images[kept]
+    assert settling.choose_best(images[::-1]) is images[kept]
 
 
 def test_merge_labels_gives_all_one_class_and_keeps_the_image_chosen(
@@ -139,7 +140,7 @@ def test_merge_labels_gives_all_one_class_and_keeps_the_image_chosen(
     owl = datasets.get_class(session, pets, "owl")
     group = only_group(session, pets).group
 
-    action = duplicates.settle(
+    action = settling.settle(
         session, dataset=pets, user=bob, group=group, verdict="merge_labels", keep_id=images[2].id, class_id=owl.id
     )
     assert [images[place].label_id for place in (0, 2, 4)] == [owl.id] * 3
@@ -154,7 +155,7 @@ def test_merge_labels_gives_all_one_class_and_keeps_the_image_chosen(
 def test_keep_all_excludes_nothing(session: Session, pets: Dataset, bob: User) -> None:
     make_copies(session, pets, (0, 1))
     group = only_group(session, pets).group
-    duplicates.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all")
+    settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all")
 
     assert [line.kind for line in session.scalars(select(Decision))] == ["duplicates"]
     assert group.verdict == "keep_all"
@@ -171,7 +172,7 @@ def test_bad_verdicts_are_refused_and_write_nothing(session: Session, pets: Data
         ({"verdict": "merge_labels", "class_id": 999}, "open classes"),
     ):
         with pytest.raises(Invalid, match=message):
-            duplicates.settle(session, dataset=pets, user=bob, group=group, **kwargs)
+            settling.settle(session, dataset=pets, user=bob, group=group, **kwargs)
     assert session.scalar(select(func.count()).select_from(Decision)) == 0
 
 
@@ -181,10 +182,10 @@ def test_the_second_of_two_reviewers_meets_a_conflict_and_a_repeated_request_cou
     make_copies(session, pets, (0, 1))
     group = only_group(session, pets).group
     for _ in range(2):
-        duplicates.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all", action="once")
+        settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all", action="once")
 
     with pytest.raises(Conflict):
-        duplicates.settle(session, dataset=pets, user=alice, group=group, verdict="keep_best")
+        settling.settle(session, dataset=pets, user=alice, group=group, verdict="keep_best")
 
 
 def test_a_redone_verdict_and_a_later_one_settle_by_the_newest_that_counts(
@@ -192,9 +193,9 @@ def test_a_redone_verdict_and_a_later_one_settle_by_the_newest_that_counts(
 ) -> None:
     make_copies(session, pets, (0, 1))
     group = only_group(session, pets).group
-    first = duplicates.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all")
+    first = settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all")
     undone = decisions.undo(session, dataset=pets, user=bob, action=first)
-    second = duplicates.settle(session, dataset=pets, user=bob, group=group, verdict="keep_best")
+    second = settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_best")
     decisions.undo(session, dataset=pets, user=bob, action=undone)  # redo of the first
     assert (group.settled_action, group.verdict) == (second, "keep_best")
 
@@ -206,15 +207,16 @@ def test_a_redone_verdict_and_a_later_one_settle_by_the_newest_that_counts(
 
 def test_bulk_settles_groups_without_conflict_in_one_action(session: Session, pets: Dataset, bob: User) -> None:
     images = make_copies(session, pets, (0, 1), (2, 4))
-    preview = duplicates.preview_bulk(session, pets)
-    assert (preview.groups, preview.kept, preview.excluded) == (1, 1, 1)
+    counts = queries.count_in_bulk(session, pets.id, Bulk())
+    assert (counts.exact, counts.near, counts.excluded) == (1, 0, 1)
 
-    action = duplicates.settle_exact_in_bulk(session, pets, bob)
+    assert settling.settle_in_bulk(session, pets, bob, bulk=Bulk(), action="bulk") == 1
     assert [image.status for image in images] == ["excluded", *["active"] * 5]
+    assert settling.settle_in_bulk(session, pets, bob, bulk=Bulk(), action="bulk") == 0  # sent twice, counts once
     with pytest.raises(Invalid, match="no open group"):
-        duplicates.settle_exact_in_bulk(session, pets, bob)
+        settling.settle_in_bulk(session, pets, bob, bulk=Bulk())
 
-    decisions.undo(session, dataset=pets, user=bob, action=action)
+    decisions.undo(session, dataset=pets, user=bob, action="bulk")
     assert {image.status for image in images} == {"active"}
     assert queries.count_groups(session, pets.id).open == 2
 
@@ -223,7 +225,7 @@ def test_a_verdict_outlives_a_rescan_and_a_new_copy_opens_the_group_again(
     session: Session, pets: Dataset, bob: User
 ) -> None:
     images = make_copies(session, pets, (0, 1))
-    duplicates.settle(session, dataset=pets, user=bob, group=only_group(session, pets).group, verdict="keep_all")
+    settling.settle(session, dataset=pets, user=bob, group=only_group(session, pets).group, verdict="keep_all")
     duplicates.refresh_exact_groups(session, pets)
     assert only_group(session, pets).group.verdict == "keep_all"
 
@@ -246,14 +248,13 @@ def test_an_exact_group_stands_behind_the_near_group_that_holds_it(session: Sess
     assert queries.count_groups(session, pets.id).groups == 1
     assert [each.group.kind for each in queries.list_groups_of_image(session, ids[0])] == ["near", "exact"]
     near = only_group(session, pets, kind="near")
-    assert near.pictures == 2
 
-    action = duplicates.settle(session, dataset=pets, user=bob, group=near.group, verdict="not_duplicates")
+    action = settling.settle(session, dataset=pets, user=bob, group=near.group, verdict="not_duplicates")
     assert [row[0] for row in rows(session, pets)] == [ids[:2]]  # its copies are still copies
     decisions.undo(session, dataset=pets, user=bob, action=action)
     assert [row[0] for row in rows(session, pets)] == [ids[:3]]
 
-    duplicates.settle(session, dataset=pets, user=bob, group=near.group, verdict="keep_best")
+    settling.settle(session, dataset=pets, user=bob, group=near.group, verdict="keep_best")
     assert rows(session, pets) == []
 
 
@@ -269,8 +270,8 @@ def test_pages_go_on_where_the_last_one_ended_and_filters_hold(session: Session)
         cursor = page[-1].cursor
     assert seen == every
     assert len(every) == 5
-    assert queries.next_open_group(session, dataset.id).group.id == every[0]
-    assert queries.next_open_group(session, dataset.id, after=cursor) is None
+    assert queries.find_next_open(session, dataset.id).id == every[0]
+    assert queries.find_next_open(session, dataset.id, after=cursor) is None
     assert len(rows(session, dataset, conflicting=True)) == 2
     assert len(rows(session, dataset, conflicting=False, spanning=True)) == 2
     assert rows(session, dataset, kind="near") == []
@@ -359,7 +360,7 @@ def test_a_scan_respects_what_reviewers_rejected_until_they_take_it_back(databas
         session.add(bob)
         session.flush()
         group = only_group(session, dataset, kind="near").group
-        action = duplicates.settle(session, dataset=dataset, user=bob, group=group, verdict="not_duplicates")
+        action = settling.settle(session, dataset=dataset, user=bob, group=group, verdict="not_duplicates")
 
     assert scan_duplicates(context, dataset="gallery")["near_groups"] == 0
     with database.write() as session:

@@ -9,7 +9,7 @@ from workbench.errors import Invalid
 from workbench.models import Dataset, QueueItem, User
 from workbench.queries import duplicates as duplicate_queries
 from workbench.queries import queues as queries
-from workbench.services import datasets, decisions, duplicates, queues
+from workbench.services import datasets, decisions, duplicates, queues, settling
 from workbench.services.duplicates import FoundGroup
 
 # of cat cat dog dog owl owl
@@ -147,7 +147,7 @@ def test_near_duplicates_are_groups_shown_by_their_first_image(
     assert places(session, pets, items) == [2, 0]
     assert items[0].reason == "2 images that look like one picture (P 0.70), with different labels."
     group = duplicate_queries.get_group(session, pets.id, items[0].group_id).group
-    action = duplicates.settle(session, dataset=pets, user=bob, group=group, verdict="keep_best")
+    action = settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_best")
     session.refresh(items[0])
     assert items[0].done_action == action
     progress = queries.get_progress(session, queries.get_queue(session, items[0].queue_id), user_id=bob.id)

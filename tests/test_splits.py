@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from tests.conftest import make_pets
 from workbench.errors import Invalid
 from workbench.models import Dataset, Decision, Image, User
-from workbench.services import datasets, decisions, duplicates
+from workbench.services import datasets, decisions, duplicates, settling
 from workbench.services.duplicates import FoundGroup
 from workbench.services.splits import SplitResult, assign, build_split
 
@@ -69,7 +69,7 @@ def test_groups_are_never_parted_unless_a_reviewer_rejected_them(session: Sessio
     rejected = duplicates.queries.get_group(
         session, dataset.id, duplicates.queries.list_groups_holding(session, [ids[30]])[0]
     )
-    duplicates.settle(session, dataset=dataset, user=alice, group=rejected.group, verdict="not_duplicates")
+    settling.settle(session, dataset=dataset, user=alice, group=rejected.group, verdict="not_duplicates")
 
     for seed in range(5):
         result = split(session, dataset, alice, seed=seed)

@@ -15,7 +15,7 @@ from tests.trained_runs import write_curves
 from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.models import Class, Dataset, DuplicateGroup, Image, Job, Queue, QueueItem, Run, User
-from workbench.services import datasets, decisions, duplicates, jobs, queues, runs, training_requests, users
+from workbench.services import datasets, decisions, jobs, queues, runs, settling, training_requests, users
 from workbench.services.training_requests import TrainingRequest
 from workbench.worker.context import Context
 from workbench.worker.imports import import_source
@@ -80,7 +80,7 @@ def review(session: Session, dataset: Dataset) -> None:
     decisions.undo(session, dataset=dataset, user=admin, action=decide(session, images[8], admin, "exclude"))
     group = session.scalars(select(DuplicateGroup).where(DuplicateGroup.conflicting)).first()
     assert group is not None
-    duplicates.settle(session, dataset=dataset, user=admin, group=group, verdict="keep_all")
+    settling.settle(session, dataset=dataset, user=admin, group=group, verdict="keep_all")
     datasets.edit_class(session, dataset=dataset, user=alice, cls=bar, name="stroke", key="7")
     for name in ("ring", "line"):
         added = datasets.add_class(session, dataset=dataset, user=alice, name=name)

@@ -1,7 +1,9 @@
 """Duplicates: the list, one group, its verdict and undo, settling in bulk, the scan."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -10,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import Browser, make_pets
 from workbench.db import Database
-from workbench.models import Class, DuplicateGroup, Image, Job, Vote, utc_now
-from workbench.queries.duplicates import list_groups_of_image
+from workbench.models import Class, DuplicateGroup, Image, Job, utc_now
+from workbench.queries.duplicates import MemberRow, list_groups_of_image
 from workbench.services import duplicates
 from workbench.services.duplicates import FoundGroup
-from workbench.web.duplicates import find_differing, fit_scale, suggest
+from workbench.services.group_pages import Member, find_differing, fit_scale, suggest
 
 BrowserAs = Callable[[str], Browser]
 
@@ -91,7 +93,7 @@ def test_the_list_shows_conflicting_groups_first_and_counts(browser_as: BrowserA
     assert "3 images could go" in page
     assert (page.count("labels differ"), page.count("spans splits")) == (2, 1)
     assert "P(same) 0.83" in page
-    assert "without conflict" not in page  # only a lead settles in bulk
+    assert "Settle exact groups" not in page  # only a lead settles in bulk
 
 
 def test_the_list_is_filtered_and_paged(
@@ -130,7 +132,7 @@ def test_a_group_shows_its_images_with_what_differs(
 ) -> None:
     page = browser_as("reviewer").get(f"/d/pets/duplicates/{group_with(database, 'dog/0.png')}").get_data(as_text=True)
     assert "One picture, two labels: which is right?" in page
-    assert page.count('class="fact differs"') == 2  # the label of both
+    assert page.count('class="fact differs"') == 4  # label and folder of both
     assert "suggested: the label of the image kept" in page
     assert 'value="not_duplicates"' not in page  # equal pixels are the same picture
 
@@ -138,6 +140,7 @@ def test_a_group_shows_its_images_with_what_differs(
     assert "Are these the same picture?" in near
     assert 'name="verdict"' not in near  # a viewer only looks
     assert 'id="stage"' in near
+    assert 'id="stage"' not in page  # nothing to see between equal pixels
 
 
 def test_a_group_of_another_data_set_is_not_found(browser_as: BrowserAs, database: Database, copies: list[int]) -> None:
@@ -243,12 +246,12 @@ def test_settling_in_bulk_is_previewed_and_undone_by_one_button(
     browser_as: BrowserAs, database: Database, copies: list[int]
 ) -> None:
     lead = browser_as("lead")
-    assert "Settle 1 exact groups" in lead.get("/d/pets/duplicates").get_data(as_text=True)
+    assert "<strong>1 exact group</strong> agrees on the label" in lead.get("/d/pets/duplicates").get_data(as_text=True)
     preview = lead.get("/d/pets/duplicates/bulk").get_data(as_text=True)
     assert "Keep 1, exclude 1?" in preview
     answer = lead.post("/d/pets/duplicates/bulk", {"action": "b" * 32})
     assert (answer.status_code, answer.location) == (303, "/d/pets/duplicates")
-    assert "1 group settled. One undo takes it back." in lead.get("/d/pets/duplicates").get_data(as_text=True)
+    assert "1 group settled. z takes all of it back." in lead.get("/d/pets/duplicates").get_data(as_text=True)
     assert sorted(statuses(database).values()) == ["active"] * 5 + ["excluded"]
     assert "Nothing to settle in bulk" in lead.get("/d/pets/duplicates/bulk").get_data(as_text=True)
     lead.post(f"/d/pets/duplicates/{group_with(database, 'cat/0.png')}/undo")
@@ -285,31 +288,46 @@ def test_images_of_a_group_are_shown_at_one_whole_scale() -> None:
     small, wide, huge = Image(width=48, height=48), Image(width=96, height=48), Image(width=1000, height=528)
     assert fit_scale([small]) == 5
     assert fit_scale([small, wide]) == 2
-    assert fit_scale([small, huge]) == 0.264
+    assert fit_scale([small, huge]) == 0.24
 
 
-def test_the_class_suggested_follows_votes_then_labels_then_the_image_kept() -> None:
+def member(number: int, label: int | None = 1, **facts: object) -> Member:
+    image = Image(
+        id=number, label_id=label, label_source="imported", status="active", width=8, height=8, split="train",
+        path=f"a/{number}.png", size_bytes=9, pixel_sha256="x", file_sha256="x", mode="L",
+    )  # fmt: skip
+    for name, value in facts.items():
+        setattr(image, name, value)
+    return Member(number, image, [], {}, "drawn", apart=False, width=8, height=8)
+
+
+def row(member: Member) -> MemberRow:
+    return MemberRow(1, *(getattr(member.image, name) for name in MemberRow._fields[1:]))
+
+
+def test_the_class_suggested_follows_votes_then_labels_then_the_model_then_the_image_kept() -> None:
     cat, dog = (
         Class(id=number, name=name, retired=False, merged_into_id=None) for number, name in ((1, "cat"), (2, "dog"))
     )
-    images = [
-        Image(id=n, label_id=label, label_source="imported", status="active", width=8, height=8, split="train")
-        for n, label in ((1, 1), (2, 2), (3, 2))
-    ]
-    assert suggest(images, {}, [cat, dog])[1:] == (2, "2 of 3 labels")
-    assert suggest(images[:2], {}, [cat, dog])[1:] == (1, "the label of the image kept")
-    votes = {
-        3: [Vote(image_id=3, option="cat", class_id=1, count=7), Vote(image_id=3, option="?", class_id=None, count=9)]
-    }
-    assert suggest(images, votes, [cat, dog])[1:] == (1, "7 of 7 votes")
-    assert suggest(images[:1], {}, [dog])[1] is None  # its own class is not open
+    members = [member(1, 1), member(2, 2), member(3, 2)]
+
+    def suggested(members: list[Member], cast: Counter[int], classes: list[Class]) -> tuple[int | None, str]:
+        found = suggest([row(each) for each in members], members[0].image.id, cast, classes, members)
+        return found.class_id, found.why
+
+    assert suggested(members, Counter(), [cat, dog]) == (2, "2 of 3 labels")
+    assert suggested(members[:2], Counter(), [cat, dog]) == (1, "the label of the image kept")
+    assert suggested(members, Counter({1: 7}), [cat, dog]) == (1, "7 of 7 votes")
+    assert suggested(members[:1], Counter({1: 7}), [dog])[0] is None  # its own class is not open
+    seen = [member(1, 1, predicted_id=2), member(2, 2)]
+    assert suggested(seen, Counter(), [cat, dog]) == (2, "as the model sees it")
 
 
 def test_facts_that_differ_are_found() -> None:
-    one = Image(id=1, label_id=1, split="train", path="a/1.png", width=8, height=8, size_bytes=9, status="active")
-    two = Image(id=2, label_id=2, split="train", path="b/2.png", width=8, height=9, size_bytes=9, status="active")
-    assert find_differing([one, two], {}) == {"label", "folder", "size"}
-    assert find_differing([one], {}) == set()
+    one, two = member(1), member(2, path="b/2.png", height=9)
+    assert find_differing([one, two]) == {"from", "size"}
+    assert find_differing([one]) == set()
+    assert find_differing([one, replace(one, attributes={"camera": "A"})]) == {"attribute camera"}
 
 
 def test_a_picture_that_is_there_a_thousand_times_makes_a_page_like_any_other(

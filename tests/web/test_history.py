@@ -85,17 +85,17 @@ def test_a_verdict_on_duplicates_and_an_import_in_plain_words(
     pets_there: None, database: Database, browser_as: BrowserAs
 ) -> None:
     from workbench.models import DuplicateGroup
-    from workbench.services import duplicates
+    from workbench.services import duplicates, settling
     from workbench.services.duplicates import FoundGroup
 
     with database.write() as session:
         dataset, bob = queries.get_dataset(session, "pets"), users.ensure_user(session, "bob")
         duplicates.refresh_near_groups(session, dataset, [FoundGroup([1, 2, 3])])
         group = session.query(DuplicateGroup).one()
-        duplicates.settle(session, dataset=dataset, user=bob, group=group, verdict="not_duplicates")
+        settling.settle(session, dataset=dataset, user=bob, group=group, verdict="not_duplicates")
         duplicates.refresh_near_groups(session, dataset, [FoundGroup([4, 5, 6])])
         other = session.query(DuplicateGroup).filter_by(settled_action=None).one()
-        duplicates.settle(session, dataset=dataset, user=bob, group=other, verdict="keep_best")
+        settling.settle(session, dataset=dataset, user=bob, group=other, verdict="keep_best")
         session.add(
             Decision(
                 dataset_id=dataset.id, user_id=bob.id, action="in", kind="import", detail={"import": 1}

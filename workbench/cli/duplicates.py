@@ -6,7 +6,9 @@ import click
 
 from workbench.cli.frame import ProgressBar, Workbench, command
 from workbench.errors import Invalid
-from workbench.queries import datasets
+from workbench.models import DuplicatePair
+from workbench.models.transforms import describe
+from workbench.queries import datasets, duplicate_pages
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import GroupCounts, GroupImages
 
@@ -62,7 +64,9 @@ def duplicates(bench: Workbench, dataset: str, kind: str, min_p: float, only_ope
         found = datasets.get_dataset(session, dataset)
         groups = queries.list_groups(session, found.id, kind=chosen, state=state, min_p=min_p, limit=None)
         counts = queries.count_groups(session, found.id, kind=chosen, state=state, min_p=min_p)
-        document = {**_describe_counts(counts), "groups": [_describe_group(group) for group in groups]}
+        pairs = duplicate_pages.list_pairs_by_group(session, [each.group.id for each in groups])
+        described = [_describe_group(each, pairs.get(each.group.id, [])) for each in groups]
+        document = {**_describe_counts(counts), "groups": described}
     bench.answer(document, _print_counts(counts))
 
 
@@ -76,7 +80,7 @@ def _describe_counts(counts: GroupCounts) -> dict[str, int]:
     }
 
 
-def _describe_group(found: GroupImages) -> dict[str, Any]:
+def _describe_group(found: GroupImages, pairs: list[DuplicatePair]) -> dict[str, Any]:
     group = found.group
     return {
         "group": group.id,
@@ -96,6 +100,17 @@ def _describe_group(found: GroupImages) -> dict[str, Any]:
                 "pixels": image.pixel_sha256,
             }
             for image in found.images
+        ],
+        "pairs": [
+            {
+                "a": pair.a_id,
+                "b": pair.b_id,
+                "how": pair.how,
+                "p": pair.p,
+                "transform": pair.transform,
+                "words": describe(pair.transform),
+            }
+            for pair in pairs
         ],
     }
 

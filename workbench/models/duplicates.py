@@ -64,6 +64,7 @@ class DuplicateGroup(Base):
     score: Mapped[float]
     p: Mapped[float]
     size: Mapped[int]
+    remaining: Mapped[int] = mapped_column(default=0, server_default="0")  # images that are not excluded
     conflicting: Mapped[bool]  # its images carry different labels, excluded ones left out
     spanning: Mapped[bool]  # its images stand in different splits, excluded ones left out
     rank: Mapped[int]  # conflicting and spanning groups first; NOTHING_LEFT when fewer than two images remain

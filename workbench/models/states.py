@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from workbench.models.datasets import Class
 from workbench.models.decisions import VERDICTS, Decision
@@ -89,9 +90,8 @@ def fold_votes(decisions: Iterable[Decision]) -> dict[str, tuple[int | None, int
     return found
 
 
-def verdict_keys(decision: Decision) -> list[str]:
-    """The groups that a verdict on duplicates settles: the one it was given on, and what is left without strangers."""
-    detail = decision.detail or {}
+def verdict_keys(detail: Mapping[str, Any]) -> list[str]:
+    """The groups that a verdict on duplicates settles: the one it was given on, and what is left of it."""
     return [detail["group"], detail["rest"]] if "rest" in detail else [detail["group"]]
 
 

@@ -57,6 +57,18 @@ def list_image_decisions(session: Session, image_ids: Sequence[int]) -> dict[int
     return found
 
 
+def list_vote_lines(session: Session, image_ids: Sequence[int]) -> dict[int, list[Decision]]:
+    """The lines that carried votes over to each image, oldest first, undone ones too."""
+    found: dict[int, list[Decision]] = defaultdict(list)
+    for start in range(0, len(image_ids), _CHUNK):
+        chunk = image_ids[start : start + _CHUNK]
+        query = select(Decision).where(Decision.image_id.in_(chunk), Decision.kind == "votes").order_by(Decision.id)
+        for decision in session.scalars(query):
+            if decision.image_id is not None:
+                found[decision.image_id].append(decision)
+    return dict(found)
+
+
 def list_class_decisions(session: Session, *, dataset_id: int) -> dict[int, list[Decision]]:
     found: dict[int, list[Decision]] = defaultdict(list)
     query = select(Decision).where(Decision.dataset_id == dataset_id, Decision.kind.in_(CLASS_KINDS))
@@ -94,7 +106,7 @@ def get_last_undoable(session: Session, *, dataset_id: int, user_id: int) -> str
         .where(
             Decision.dataset_id == dataset_id,
             Decision.user_id == user_id,
-            Decision.kind.notin_(("undo", "import")),
+            Decision.kind.notin_(("undo", "import", "freeze", "unfreeze")),
         )
         .order_by(Decision.id.desc())
         .execution_options(yield_per=50)

@@ -1,14 +1,23 @@
-"""What the duplicates pages show beside the groups: who settled them, raters' votes, the last scan."""
+"""What the duplicates pages show beside the groups: who settled them, pairs, attributes, where images came from."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, aliased, joinedload
 
-from workbench.models import Decision, DuplicateGroup, DuplicateMember, Image, Vote
+from workbench.models import (
+    Attribute,
+    Decision,
+    DuplicateGroup,
+    DuplicateMember,
+    DuplicatePair,
+    Image,
+    Import,
+)
 
+_CHUNK = 500  # bound variables per statement
 _LOOK_BACK = 2_000  # lines of the log: one bulk action may have written them all
 
 
@@ -23,13 +32,57 @@ def get_settling(session: Session, actions: Sequence[str]) -> dict[str, Decision
     return {line.action: line for line in session.scalars(query)}
 
 
-def list_votes(session: Session, image_ids: Sequence[int]) -> dict[int, list[Vote]]:
-    """Image id -> its votes, the most chosen first. For the images of one group."""
-    query = select(Vote).where(Vote.image_id.in_(image_ids), Vote.count > 0)
-    found: dict[int, list[Vote]] = defaultdict(list)
-    for vote in session.scalars(query.order_by(Vote.image_id, Vote.count.desc(), Vote.option)):
-        found[vote.image_id].append(vote)
+def list_pairs(session: Session, group_id: int, *, limit: int) -> list[DuplicatePair]:
+    """The scan's pairs inside a group, weakest first."""
+    a, b = aliased(DuplicateMember), aliased(DuplicateMember)
+    query = (
+        select(DuplicatePair)
+        .join(a, a.image_id == DuplicatePair.a_id)
+        .join(b, (b.image_id == DuplicatePair.b_id) & (b.group_id == a.group_id))
+        .where(a.group_id == group_id)
+        .order_by(DuplicatePair.p, DuplicatePair.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def list_pairs_by_group(session: Session, group_ids: Sequence[int]) -> dict[int, list[DuplicatePair]]:
+    """Group id -> the scan's pairs inside it, weakest first."""
+    a, b = aliased(DuplicateMember), aliased(DuplicateMember)
+    found: dict[int, list[DuplicatePair]] = defaultdict(list)
+    for start in range(0, len(group_ids), _CHUNK):
+        query = (
+            select(a.group_id, DuplicatePair)
+            .join_from(DuplicatePair, a, a.image_id == DuplicatePair.a_id)
+            .join(b, (b.image_id == DuplicatePair.b_id) & (b.group_id == a.group_id))
+            .where(a.group_id.in_(group_ids[start : start + _CHUNK]))
+            .order_by(DuplicatePair.p, DuplicatePair.id)
+        )
+        for group_id, pair in session.execute(query):
+            found[group_id].append(pair)
     return dict(found)
+
+
+def list_shown_images(session: Session, image_ids: Sequence[int]) -> list[Image]:
+    """The images with label and prediction, in the order given. For one page."""
+    query = select(Image).options(joinedload(Image.label), joinedload(Image.predicted)).where(Image.id.in_(image_ids))
+    found = {image.id: image for image in session.scalars(query)}
+    return [found[image_id] for image_id in image_ids]
+
+
+def list_attributes(session: Session, image_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Image id -> its attributes by name. For one page."""
+    query = select(Attribute).where(Attribute.image_id.in_(image_ids)).order_by(Attribute.name)
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    for attribute in session.scalars(query):
+        found[attribute.image_id][attribute.name] = attribute.value
+    return dict(found)
+
+
+def get_sources(session: Session, import_ids: Sequence[int]) -> dict[int, str]:
+    """Import id -> what was imported. For one page."""
+    query = select(Import.id, Import.source).where(Import.id.in_(import_ids))
+    return {row.id: row.source for row in session.execute(query)}
 
 
 @dataclass(frozen=True)

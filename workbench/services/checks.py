@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from workbench.models import VERDICTS, Dataset, Decision, DuplicateGroup
-from workbench.models.states import ClassState, follow_merges, has_verdict
+from workbench.models.states import ClassState, fold_votes, follow_merges, has_verdict, verdict_keys
 from workbench.queries import decisions as log
-from workbench.queries import upkeep
+from workbench.queries import duplicates, freezing, upkeep, votes
 from workbench.queries import versions as queries
 from workbench.queries.datasets import list_datasets
+from workbench.services import protection
 from workbench.services.decisions import visible_label
 from workbench.services.versions import class_states_at, fold_row
 
@@ -69,9 +70,12 @@ def check_dataset(session: Session, dataset: Dataset) -> DatasetCheck:
     settled = {group.id: standing[group.key].action for group in groups if group.key in standing}
     items = queries.list_queue_marks(session, dataset_id=dataset.id)
     differences = [
+        *_compare_protection(session, dataset, undone),
         *_compare_classes(session, dataset, classes),
         *_compare_images(rows, lines, classes, undone),
         *_compare_groups(groups, standing),
+        *_compare_members(session, groups, standing),
+        *_compare_votes(session, dataset, lines, undone),
         *_compare_items(items, settled, lines, undone),
     ]
     return DatasetCheck(
@@ -80,6 +84,16 @@ def check_dataset(session: Session, dataset: Dataset) -> DatasetCheck:
         decisions=upkeep.count_decisions(session, dataset_id=dataset.id),
         differences=tuple(differences),
     )
+
+
+def _compare_protection(session: Session, dataset: Dataset, undone: set[str]) -> Iterator[Difference]:
+    """Which split is frozen, and what was forced on it."""
+    forced = protection.fold_forced(freezing.list_forced(session, dataset.id), undone) or None
+    frozen = protection.fold_freezes(freezing.list_freezes(session, dataset.id))
+    for column, replayed in (("frozen_split", frozen), ("own_flags", forced)):
+        stored = getattr(dataset, column)
+        if stored != replayed:
+            yield Difference("data set", dataset.id, dataset.name, column, stored, replayed)
 
 
 def _compare_classes(session: Session, dataset: Dataset, states: Mapping[int, ClassState]) -> Iterator[Difference]:
@@ -132,10 +146,44 @@ def _compare_groups(groups: list[DuplicateGroup], standing: Mapping[str, Decisio
                 yield Difference("duplicate group", group.id, group.key, column, stored, replayed)
 
 
+def _compare_members(
+    session: Session, groups: list[DuplicateGroup], standing: Mapping[str, Decision]
+) -> Iterator[Difference]:
+    """Which images of a group are other pictures."""
+    marked = duplicates.list_apart_members(session, [group.id for group in groups])
+    for group in groups:
+        line = standing.get(group.key)
+        stored, replayed = marked.get(group.id, []), (line.detail or {}).get("apart", []) if line else []
+        if stored != (replayed if line and verdict_keys(line.detail or {})[0] == group.key else []):
+            yield Difference("duplicate group", group.id, group.key, "apart", stored, replayed)
+
+
+def _compare_votes(
+    session: Session, dataset: Dataset, lines: Mapping[int, list[Row[Any]]], undone: set[str]
+) -> Iterator[Difference]:
+    """The sum of each vote is what the import said and what counting lines carry over."""
+    carried = {
+        image_id: fold_votes(cast("list[Decision]", [line for line in every if line.action not in undone]))
+        for image_id, every in lines.items()
+        if any(line.kind == "votes" for line in every)
+    }
+    for vote in votes.list_sums(session, dataset_id=dataset.id, image_ids=sorted(carried)):
+        replayed = vote.first_count + carried.get(vote.image_id, {}).pop(vote.option, (None, 0))[1]
+        if vote.count != replayed:
+            yield Difference("vote", vote.image_id, vote.option, "count", vote.count, replayed)
+    for image_id, missing in carried.items():
+        for option, (_, count) in missing.items():
+            yield Difference("vote", image_id, option, "count", 0, count)
+
+
 def _standing_verdicts(session: Session, dataset: Dataset, undone: set[str]) -> dict[str, Decision]:
     """Group key -> the newest verdict on it that counts."""
     lines = queries.list_group_lines(session, dataset_id=dataset.id)
-    return {(line.detail or {})["group"]: line for line in lines if line.action not in undone}
+    found: dict[str, Decision] = {}
+    for line in lines:
+        if line.action not in undone:
+            found.update(dict.fromkeys(verdict_keys(line.detail or {}), line))
+    return found
 
 
 def _compare_items(

@@ -20,7 +20,6 @@ from workbench.models import (
     Class,
     Dataset,
     Decision,
-    DuplicateGroup,
     Image,
     Queue,
     QueueItem,
@@ -30,6 +29,8 @@ from workbench.models import (
 from workbench.models.states import ClassState, ImageState, fold_class, fold_image, has_verdict, merge_roots
 from workbench.queries import decisions as log
 from workbench.queries import duplicates
+from workbench.services.group_marks import mark_groups, refresh_flags
+from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
 
@@ -254,7 +255,11 @@ def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision]
         refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
     if any(line.kind == "class_merge" for line in lines):
         refresh_flags(session, duplicates.list_group_ids(session, dataset_id=dataset.id))
-    _mark_groups(session, dataset, [line for line in lines if line.kind == "duplicates"], action=action)
+    votes = [line.image_id for line in lines if line.kind == "votes" and line.image_id is not None]
+    if votes:
+        refresh_votes(session, votes)
+    details = [line.detail for line in lines if line.kind == "duplicates" and line.detail]
+    mark_groups(session, dataset, details, action=action)
 
 
 def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:
@@ -391,45 +396,3 @@ def _reopen_items(session: Session, action: str) -> None:
         standing = next((other for other in since if not log.is_undone(session, other)), None)
         item.done_action = standing if item.group_id is None else None
     session.flush()
-
-
-def refresh_flags(session: Session, group_ids: Sequence[int]) -> None:
-    """Bring what duplicate groups say about labels and splits to what their images say. 2 statements for 500 groups."""
-    session.flush()
-    flags = duplicates.list_flags(session, group_ids)
-    for start in range(0, len(group_ids), _CHUNK):
-        chunk = group_ids[start : start + _CHUNK]
-        for group in session.scalars(select(DuplicateGroup).where(DuplicateGroup.id.in_(chunk))):
-            found = flags[group.id]
-            group.conflicting, group.spanning, group.rank = found.conflicting, found.spanning, found.rank
-    session.flush()
-
-
-def _mark_groups(session: Session, dataset: Dataset, lines: Sequence[Line | Decision], *, action: str) -> None:
-    """A group carries the newest verdict on it that counts; groups that a later scan no longer forms are passed by."""
-    verdicts: dict[str, tuple[str, str]] = {}
-    if lines and log.was_undone(session, action):  # it, or the verdict that it hides, may count again
-        for key, line in duplicates.list_verdicts(session, dataset.id).items():
-            verdicts[key] = line.action, (line.detail or {})["verdict"]
-    else:
-        verdicts = {line.detail["group"]: (action, line.detail["verdict"]) for line in lines if line.detail}
-    keys = [line.detail["group"] for line in lines if line.detail]
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
-        query = select(DuplicateGroup).where(DuplicateGroup.dataset_id == dataset.id, DuplicateGroup.key.in_(chunk))
-        groups = list(session.scalars(query))
-        for group in groups:
-            group.settled_action, group.verdict = verdicts.get(group.key, (None, None))
-        session.flush()
-        _mark_group_items(session, [group.id for group in groups])
-
-
-def _mark_group_items(session: Session, group_ids: Sequence[int]) -> None:
-    """A queue item that shows a group is done when the group is settled."""
-    settled = select(DuplicateGroup.settled_action).where(DuplicateGroup.id == QueueItem.group_id).scalar_subquery()
-    session.execute(
-        update(QueueItem)
-        .where(QueueItem.group_id.in_(group_ids))
-        .values(done_action=settled)
-        .execution_options(synchronize_session="fetch")
-    )

@@ -1,4 +1,4 @@
-"""Duplicate groups: formed from equal pixels and from a scan's pairs, settled by reviewers.
+"""Duplicate groups: formed from equal pixels and from a scan's pairs. Reviewers settle them: `services/settling.py`.
 
 An image stands in at most one exact and one near group. A near group holds every exact copy of its pictures, so
 settling it settles them all; the exact groups inside it wait in the background (`within_id`) and come forward only if
@@ -13,18 +13,11 @@ from typing import Any
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from workbench.errors import Conflict, Invalid
-from workbench.models import Dataset, DuplicateGroup, DuplicateMember, DuplicatePair, Image, ImageHash, User
-from workbench.queries import decisions as log
+from workbench.models import Dataset, DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
 from workbench.queries import duplicates as queries
-from workbench.queries.duplicates import GroupImages
-from workbench.services import decisions
-from workbench.services.decisions import Line
+from workbench.services.group_marks import refresh_flags
 
-VERDICTS = ("keep_best", "keep_all", "not_duplicates", "merge_labels")
 _CHUNK = 500
-# Of copies in several splits the test one stays, so that the split on which runs are compared does not change.
-_SPLIT_ORDER = {"test": 0, "validation": 1, "train": 2, None: 3}
 
 
 @dataclass(frozen=True)
@@ -47,15 +40,6 @@ class FoundPair:
     p: float
     transform: dict[str, Any]
     evidence: float
-
-
-@dataclass(frozen=True)
-class BulkPreview:
-    """What `settle_exact_in_bulk` would do."""
-
-    groups: int
-    kept: int
-    excluded: int
 
 
 def group_key(image_ids: Iterable[int]) -> str:
@@ -86,7 +70,7 @@ def _store_groups(session: Session, dataset: Dataset, found: Sequence[FoundGroup
             group.score, group.p = by_key[key].score, by_key[key].p
     session.flush()
     _add_groups(session, dataset, {key: group for key, group in by_key.items() if key not in stored}, kind=kind)
-    decisions.refresh_flags(session, queries.list_group_ids(session, dataset_id=dataset.id))
+    refresh_flags(session, queries.list_group_ids(session, dataset_id=dataset.id))
     _place_exact_groups(session, dataset)
 
 
@@ -102,6 +86,7 @@ def _add_groups(session: Session, dataset: Dataset, found: dict[str, FoundGroup]
     if not found:
         return
     verdicts = queries.list_verdicts(session, dataset.id)
+    apart = {key: set(line.detail["apart"]) for key, line in verdicts.items() if line.detail and "apart" in line.detail}
     rows = []
     for key, group in found.items():
         line = verdicts.get(key)
@@ -123,7 +108,7 @@ def _add_groups(session: Session, dataset: Dataset, found: dict[str, FoundGroup]
     session.execute(insert(DuplicateGroup), rows)
     stored = queries.list_stored(session, dataset.id, kind=kind)
     members = [
-        {"group_id": stored[key].id, "image_id": image_id}
+        {"group_id": stored[key].id, "image_id": image_id, "apart": image_id in apart.get(key, ())}
         for key, group in found.items()
         for image_id in group.image_ids
     ]
@@ -157,101 +142,3 @@ def store_pairs(session: Session, dataset: Dataset, pairs: Sequence[FoundPair]) 
     rows = [{"dataset_id": dataset.id, **asdict(pair)} for pair in pairs]
     if rows:
         session.execute(insert(DuplicatePair), rows)
-
-
-def settle(
-    session: Session,
-    *,
-    dataset: Dataset,
-    user: User,
-    group: DuplicateGroup,
-    verdict: str,
-    keep_id: int | None = None,
-    class_id: int | None = None,
-    action: str | None = None,
-    queue_id: int | None = None,
-) -> str:
-    """A reviewer's verdict on a group, as one action; returns its id, which one undo takes back.
-
-    keep_best: `keep_id`, else the best image, stays and the others are excluded. merge_labels: the same, and the one
-    that stays is relabelled to `class_id`. keep_all: the same picture, nothing is excluded. not_duplicates: near
-    copies only; these images never form a group again.
-    """
-    if action and log.has_action(session, action):
-        return action
-    found = queries.get_group(session, dataset.id, group.id)
-    _check_verdict(found, verdict=verdict, keep_id=keep_id, class_id=class_id)
-    lines = _verdict_lines(found, verdict=verdict, keep_id=keep_id, class_id=class_id)
-    return decisions.submit(session, dataset=dataset, user=user, lines=lines, action=action, queue_id=queue_id)
-
-
-def _check_verdict(found: GroupImages, *, verdict: str, keep_id: int | None, class_id: int | None) -> None:
-    if verdict not in VERDICTS:
-        raise Invalid(f"“{verdict}” is not a verdict on duplicates; use {', '.join(VERDICTS)}.")
-    if found.group.settled_action is not None:
-        raise Conflict("Somebody settled this group meanwhile; undo that verdict first.")
-    if verdict == "not_duplicates" and found.group.kind == "exact":
-        raise Invalid("These images are equal pixel by pixel; keep all of them instead.")
-    if keep_id is not None and keep_id not in {image.id for image in found.images}:
-        raise Invalid("The image to keep is not in this group.")
-    if verdict == "merge_labels" and class_id is None:
-        raise Invalid("Choose the class that all of these images show.")
-
-
-def _verdict_lines(found: GroupImages, *, verdict: str, keep_id: int | None, class_id: int | None) -> list[Line]:
-    ids = sorted(image.id for image in found.images)
-    lines = [Line("duplicates", detail={"group": found.group.key, "verdict": verdict, "images": ids})]
-    if verdict in ("keep_all", "not_duplicates"):
-        return lines
-    best = choose_best(found.images) if keep_id is None else next(i for i in found.images if i.id == keep_id)
-    if verdict == "merge_labels":
-        lines += [_label_line(image, class_id) for image in found.images]
-    elif best.status == "excluded":
-        lines.append(Line("restore", best.id))
-    return lines + [
-        Line("exclude", image.id)
-        for image in found.images
-        if image is not best and (image.status != "excluded" or verdict == "merge_labels")
-    ]
-
-
-def _label_line(image: Image, class_id: int | None) -> Line:
-    agrees = image.label_id == class_id and image.status == "active"
-    return Line("confirm" if agrees else "relabel", image.id, class_id)
-
-
-def choose_best(images: Sequence[Image]) -> Image:
-    """The image to keep: not excluded, labelled, decided by a reviewer, larger, in test before train, oldest."""
-    return min(images, key=_preference)
-
-
-def _preference(image: Image) -> tuple[bool, bool, bool, int, int, int]:
-    return (
-        image.status == "excluded",
-        image.label_id is None,
-        image.label_source != "decision",
-        -image.width * image.height,
-        _SPLIT_ORDER[image.split],
-        image.id,
-    )
-
-
-def preview_bulk(session: Session, dataset: Dataset) -> BulkPreview:
-    groups = queries.list_open_exact(session, dataset.id)
-    excluded = sum(line.kind == "exclude" for found in groups for line in _bulk_lines(found))
-    return BulkPreview(groups=len(groups), kept=len(groups), excluded=excluded)
-
-
-def settle_exact_in_bulk(session: Session, dataset: Dataset, user: User, *, action: str | None = None) -> str:
-    """Keep the best of every exact group without conflicting labels: one action, taken back by one undo."""
-    if action and log.has_action(session, action):
-        return action
-    groups = queries.list_open_exact(session, dataset.id)
-    if not groups:
-        raise Invalid("There is no open group of exact copies whose labels agree.")
-    lines = [line for found in groups for line in _bulk_lines(found)]
-    return decisions.submit(session, dataset=dataset, user=user, lines=lines, action=action)
-
-
-def _bulk_lines(found: GroupImages) -> list[Line]:
-    return _verdict_lines(found, verdict="keep_best", keep_id=None, class_id=None)

@@ -237,7 +237,7 @@ def _number(line: Decision, name: str) -> int:
 
 def may_undo(entry: Entry, user: User) -> bool:
     """Reviewers take back what they did themselves, leads what anybody did."""
-    if entry.line.kind in ("import", "undo"):
+    if entry.line.kind in ("import", "undo", "freeze", "unfreeze"):
         return False
     return user.may("lead") or (user.may("reviewer") and entry.line.user_id == user.id)
 
@@ -259,6 +259,7 @@ _WORDS = {
     "exclude": "excluded",
     "restore": "restored",
     "comment": "a comment",
+    "votes": "votes carried over",
     "duplicates": "a verdict on duplicates",
     "class_add": "a new class",
     "class_edit": "a change of a class",
@@ -267,6 +268,8 @@ _WORDS = {
     "class_restore": "a class restored",
     "undo": "an undo",
     "import": "an import",
+    "freeze": "a split frozen",
+    "unfreeze": "a split unfrozen",
 }
 
 

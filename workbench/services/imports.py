@@ -26,6 +26,7 @@ from workbench.services.decisions import Line
 from workbench.services.importers import open_source
 from workbench.services.importers.entries import ClassHint, Entry, class_problem
 from workbench.services.importers.votes import match_options
+from workbench.services.votes import refresh_votes
 
 _PREVIEW_PATHS = 12
 
@@ -297,7 +298,7 @@ def _record_extras(session: Session, dataset: Dataset, entries: Sequence[Entry])
 def write_votes(
     session: Session, dataset: Dataset, votes: Mapping[int, Mapping[str, int]], *, maps: Mapping[str, str]
 ) -> None:
-    """Replace the votes of these images, by id. Options without a vote are not stored."""
+    """Replace what imports said of these images, by id; votes carried over stay. Options without one are not stored."""
     image_queries.delete_votes(session, list(votes))
     classes = {cls.name: cls.id for cls in dataset_queries.list_classes(session, dataset.id)}
     options = {option for counts in votes.values() for option in counts}
@@ -310,6 +311,7 @@ def write_votes(
     ]
     if rows:
         session.execute(insert(Vote), rows)
+    refresh_votes(session, list(votes))
 
 
 def write_attributes(session: Session, attributes: Mapping[int, Mapping[str, str]]) -> None:

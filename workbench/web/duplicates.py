@@ -1,19 +1,20 @@
 """Duplicate groups: the list, one group and its verdict, settling the clear ones in bulk, the scan."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
 from workbench.errors import Conflict, Invalid
-from workbench.models import Class, Dataset, Image, Vote
-from workbench.queries import datasets, duplicate_pages, jobs
+from workbench.models import Dataset, DuplicateGroup
+from workbench.models import transforms as transform_words
+from workbench.queries import duplicate_pages, jobs
 from workbench.queries import duplicates as queries
-from workbench.queries.duplicates import Cursor, GroupImages
-from workbench.services import decisions, duplicates
+from workbench.queries.duplicates import Bulk, Cursor, Wanted
+from workbench.services import decisions, group_pages, settling
 from workbench.services.jobs import enqueue
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, page
@@ -23,8 +24,13 @@ from workbench.web.marks import plural
 blueprint = Blueprint("duplicates", __name__)
 
 PER_PAGE = 20
+STRIP = 8  # images of a group in the list
 SHOWS = ("open", "conflicting", "spanning", "settled")
 KINDS = ("exact", "near")
+CERTAINTIES = {  # P(same picture): from, below
+    "99": (0.99, None), "90": (0.9, 0.99), "70": (0.7, 0.9), "0": (0.0, 0.7),
+}  # fmt: skip
+NEAR_IN_BULK = 0.99  # P(same picture) from which on a lead is first offered to settle near groups in bulk
 WORDS = {  # verdict -> what became of the group
     "keep_best": "one kept, the others excluded",
     "merge_labels": "one kept with the label chosen, the others excluded",
@@ -37,59 +43,101 @@ SAID = {  # verdict -> what was just done
     "keep_all": "Kept all.",
     "not_duplicates": "Noted: not the same picture.",
 }
-_MOST_SHOWN = 60
-_STAGE_PX = 264  # the side that one image of a group may take
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the list shows, from where."""
+
+    show: str = "open"
+    kind: str | None = None
+    certainty: str | None = None
+    change: str | None = None
+    after: Cursor | None = None
+
+    @property
+    def scope(self) -> Wanted:
+        """Which groups the whole page is about, whether open or settled."""
+        wanted: Wanted = {"kind": self.kind, "transform": self.change}
+        if self.certainty:
+            least, below = CERTAINTIES[self.certainty]
+            wanted["min_p"] = least
+            if below is not None:
+                wanted["below_p"] = below
+        return wanted
+
+    @property
+    def wanted(self) -> Wanted:
+        wanted: Wanted = {**self.scope, "state": "settled" if self.show == "settled" else "open"}
+        if self.show == "conflicting":
+            wanted["conflicting"] = True
+        if self.show == "spanning":
+            wanted["spanning"] = True
+        return wanted
+
+    def link(self, **changes: str | None) -> dict[str, str]:
+        """The arguments of the same page with something changed, for its address."""
+        here = {"show": self.show, "kind": self.kind, "p": self.certainty, "change": self.change} | changes
+        return {key: value for key, value in here.items() if value and (key, value) != ("show", "open")}
 
 
 @blueprint.get("/d/<name>/duplicates")
 def index(name: str) -> ResponseReturnValue:
     """The groups, conflicting and spanning ones first."""
     dataset = load_dataset(name)
-    show, kind, after = parse_list(request.args)
+    listing = parse_listing(request.args)
     groups = queries.list_groups(
-        db(), dataset.id, kind=kind, after=after, limit=PER_PAGE + 1, **_filter(show)
-    )  # fmt: skip
+        db(), dataset.id, after=listing.after, limit=PER_PAGE + 1, most_images=STRIP, **listing.wanted
+    )
     actions = [found.group.settled_action for found in groups if found.group.settled_action]
     return page(
         "duplicates/index.html",
         dataset=dataset,
+        listing=listing,
         groups=groups[:PER_PAGE],
         following=_write_cursor(groups[PER_PAGE - 1].cursor) if len(groups) > PER_PAGE else None,
         settling=duplicate_pages.get_settling(db(), actions) if actions else {},
-        show=show,
-        kind=kind,
-        after=after,
         words=WORDS,
-        **_summary(dataset, kind),
+        changes=transform_words.KINDS,
+        scan=jobs.find_open_job(db(), kind="scan", dataset_id=dataset.id),
+        last=duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id, limit=1),
+        **_summary(dataset, listing),
     )
 
 
-def parse_list(args: Mapping[str, str]) -> tuple[str, str | None, Cursor | None]:
-    """What to show, of which kind, from where; anything unknown falls back to the plain list."""
-    show, kind = args.get("show", "open"), args.get("kind")
+def parse_listing(args: Mapping[str, str]) -> Listing:
+    """Anything unknown falls back to the plain list."""
     rank, _, group_id = args.get("after", "").partition("-")
-    after = (int(rank), int(group_id)) if rank.isdecimal() and group_id.isdecimal() else None
-    return show if show in SHOWS else "open", kind if kind in KINDS else None, after
+    return Listing(
+        show=_one_of(args.get("show"), SHOWS) or "open",
+        kind=_one_of(args.get("kind"), KINDS),
+        certainty=_one_of(args.get("p"), tuple(CERTAINTIES)),
+        change=_one_of(args.get("change"), transform_words.KINDS),
+        after=(int(rank), int(group_id)) if rank.isdecimal() and group_id.isdecimal() else None,
+    )
+
+
+def _one_of(value: str | None, known: Sequence[str]) -> str | None:
+    return value if value in known else None
 
 
 def _write_cursor(cursor: Cursor) -> str:
     return f"{cursor[0]}-{cursor[1]}"
 
 
-def _filter(show: str) -> dict[str, Any]:
-    if show == "settled":
-        return {"state": "settled"}
-    return {} if show == "open" else {show: True}
-
-
-def _summary(dataset: Dataset, kind: str | None) -> dict[str, Any]:
-    exact = queries.count_groups(db(), dataset.id, kind="exact", state="open")
+def _summary(dataset: Dataset, listing: Listing) -> dict[str, Any]:
+    """What the tiles say about the groups that the filters leave, and what could be settled at once of all of them."""
+    narrowed = bool(listing.certainty or listing.change)
+    exact = Bulk() if listing.kind != "near" and not narrowed else None
+    near = Bulk(exact=False, min_p=NEAR_IN_BULK) if listing.kind != "exact" and not narrowed else None
+    waiting: Wanted = {**listing.scope, "state": "open"}
     return {
-        "open_counts": queries.count_groups(db(), dataset.id, kind=kind, state="open"),
-        "all_counts": queries.count_groups(db(), dataset.id, kind=kind),
-        "clear": exact.groups - exact.conflicting,
-        "scan": jobs.find_open_job(db(), kind="scan", dataset_id=dataset.id),
-        "scanned_at": dataset.scanned_at,
+        "open_counts": queries.count_groups(db(), dataset.id, **waiting),
+        "all_counts": queries.count_groups(db(), dataset.id, **listing.scope),
+        "any_group": queries.get_newest_id(db(), dataset.id) > 0,
+        "clear": queries.count_in_bulk(db(), dataset.id, exact) if exact else None,
+        "clear_near": queries.count_in_bulk(db(), dataset.id, near) if near else None,
+        "near_in_bulk": NEAR_IN_BULK,
     }
 
 
@@ -113,78 +161,143 @@ def scan(name: str) -> ResponseReturnValue:
     return done(url_for(".index", name=name), "The scan has started; the groups appear when it is done.")
 
 
+# --- in bulk ----------------------------------------------------------------------------------------------------
+
+
 @blueprint.get("/d/<name>/duplicates/bulk")
 @needs("lead")
 def preview(name: str) -> ResponseReturnValue:
-    """What settling all clear groups would do, with the first of them."""
-    dataset = load_dataset(name)
-    found = queries.list_groups(db(), dataset.id, kind="exact", conflicting=False, limit=12)
+    """What settling all clear groups would do, with the weakest and the first of them."""
+    return _preview_page(load_dataset(name), request.args)
+
+
+def _preview_page(dataset: Dataset, given: Mapping[str, str], *, problem: str = "", status: int = 200) -> Response:
+    typed = given.get("min_p", f"{NEAR_IN_BULK}")
+    try:
+        bulk = parse_bulk(given)
+    except Invalid as error:
+        problem, status, bulk = str(error), error.status, Bulk()
+    found = queries.list_in_bulk(db(), dataset.id, bulk, limit=12)
+    rows = queries.list_member_rows(db(), [group.id for group in found])
     return page(
         "duplicates/bulk.html",
+        status=status,
+        problem=problem,
         dataset=dataset,
-        bulk=duplicates.preview_bulk(db(), dataset),
-        examples=[(example, duplicates.choose_best(example.images)) for example in found],
+        bulk=bulk,
+        typed=typed,
+        counts=queries.count_in_bulk(db(), dataset.id, bulk),
+        examples=queries.with_images(db(), found, most=STRIP),
+        kept={group.id: settling.choose_best(rows[group.id]).id for group in found},
+        up_to=queries.get_newest_id(db(), dataset.id),
         action=decisions.new_action(),
     )
+
+
+def parse_bulk(given: Mapping[str, str]) -> Bulk:
+    """which: exact, near, or both; without it the exact ones. min_p: for the near ones."""
+    which = given.get("which", "exact")
+    if which not in ("exact", "near", "both"):
+        raise Invalid("Choose which groups: exact, near, or both.")
+    if which == "exact":
+        return Bulk()
+    try:
+        least = float(given.get("min_p", NEAR_IN_BULK))
+    except ValueError:
+        least = -1.0
+    if not 0.5 <= least <= 1:
+        raise Invalid("P must be a number from 0.5 to 1.")
+    return Bulk(exact=which == "both", min_p=least)
 
 
 @blueprint.post("/d/<name>/duplicates/bulk")
 @needs("lead")
 def settle_bulk(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
-    before = queries.count_groups(db(), dataset.id, state="open").open
-    duplicates.settle_exact_in_bulk(db(), dataset, me(), action=request.form.get("action") or None)
-    settled = before - queries.count_groups(db(), dataset.id, state="open").open
-    return done(url_for(".index", name=name), f"{plural(settled, 'group')} settled. One undo takes it back.")
+    newest = request.form.get("up_to", "")
+    try:
+        settled = settling.settle_in_bulk(
+            db(),
+            dataset,
+            me(),
+            bulk=parse_bulk(request.form),
+            up_to=int(newest) if newest.isdecimal() else None,
+            action=request.form.get("action") or None,
+        )
+    except Invalid as error:
+        return _preview_page(dataset, request.form, problem=str(error), status=error.status)
+    return done(url_for(".index", name=name), f"{plural(settled, 'group')} settled. z takes all of it back.")
+
+
+# --- one group --------------------------------------------------------------------------------------------------
 
 
 @blueprint.get("/d/<name>/duplicates/<int:group_id>")
 def show(name: str, group_id: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
-    return _group_page(dataset, queries.get_group(db(), dataset.id, group_id))
+    return _group_page(dataset, _load_group(dataset, group_id))
+
+
+def _load_group(dataset: Dataset, group_id: int) -> DuplicateGroup:
+    return queries.find_group(db(), dataset.id, group_id)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the form said, to be acted on or shown again."""
+
+    verdict: str = ""
+    keep_id: int | None = None
+    class_id: int | None = None
+    apart: tuple[int, ...] = ()
+    carry: bool = False
+
+
+def parse_answer(form: MultiDict[str, str]) -> Answer:
+    return Answer(
+        verdict=form.get("verdict", ""),
+        keep_id=form.get("keep_id", type=int),
+        class_id=form.get("class_id", type=int),
+        apart=tuple(form.getlist("apart", type=int)),
+        carry=form.get("carry") == "yes",
+    )
 
 
 def _group_page(
-    dataset: Dataset,
-    found: GroupImages,
-    *,
-    status: int = 200,
-    problem: str = "",
-    chosen: Mapping[str, str] | None = None,
+    dataset: Dataset, group: DuplicateGroup, *, status: int = 200, problem: str = "", given: Answer | None = None
 ) -> Response:
-    votes = duplicate_pages.list_votes(db(), [image.id for image in found.images])
-    classes = datasets.list_open_classes(db(), dataset.id)
-    keep, suggested, why = suggest(found.images, votes, classes)
-    action = found.group.settled_action
-    last = duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id)
+    found = group_pages.describe(db(), dataset, group)
+    following = _find_following(dataset, group)
+    ahead = queries.with_images(db(), [following], most=6)[0].images if following else []
+    suggestion = found.suggestion
     return page(
         "duplicates/show.html",
         status=status,
         problem=problem,
         dataset=dataset,
         found=found,
-        group=found.group,
-        members=list_members(found.images, votes, keep=keep),
-        has_predictions=any(image.predicted_id for image in found.images),
-        differing=find_differing(found.images, votes),
-        classes=classes,
-        names={cls.id: cls.name for cls in classes},
-        keep_id=int((chosen or {}).get("keep_id") or keep.id),
-        class_id=int((chosen or {}).get("class_id") or suggested or 0),
-        why=why,
-        settling=duplicate_pages.get_settling(db(), [action]).get(action) if action else None,
-        following=_find_following(dataset, found),
+        group=group,
+        names={cls.id: cls.name for cls in found.classes},
+        given=given or Answer(carry=group.conflicting),
+        keep_id=(given and given.keep_id) or suggestion.keep_id,
+        class_id=(given and given.class_id) or suggestion.class_id,
+        settling=duplicate_pages.get_settling(db(), [group.settled_action]).get(group.settled_action)
+        if group.settled_action
+        else None,
+        following=following,
+        ahead=ahead,
         counts=queries.count_groups(db(), dataset.id, state="open"),
-        last=last,
+        last=duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id),
         action=decisions.new_action(),
         words=WORDS,
     )
 
 
-def _find_following(dataset: Dataset, found: GroupImages) -> int | None:
+def _find_following(dataset: Dataset, group: DuplicateGroup) -> DuplicateGroup | None:
     """The next group that waits, from here on and then from the start; none if no other does."""
-    after = queries.next_open_group(db(), dataset.id, after=found.cursor) or queries.next_open_group(db(), dataset.id)
-    return after.group.id if after and after.group.id != found.group.id else None
+    after = queries.find_next_open(db(), dataset.id, after=(group.rank, group.id))
+    after = after or queries.find_next_open(db(), dataset.id)
+    return after if after and after.id != group.id else None
 
 
 @blueprint.post("/d/<name>/duplicates/<int:group_id>")
@@ -192,34 +305,33 @@ def _find_following(dataset: Dataset, found: GroupImages) -> int | None:
 def settle(name: str, group_id: int) -> ResponseReturnValue:
     """The verdict on one group; then the next open one."""
     dataset = load_dataset(name)
-    found = queries.get_group(db(), dataset.id, group_id)
-    following = _find_following(dataset, found)
+    group = _load_group(dataset, group_id)
+    following = _find_following(dataset, group)
+    given = parse_answer(request.form)
     try:
-        verdict = _settle(dataset, found)
+        settling.settle(
+            db(),
+            dataset=dataset,
+            user=me(),
+            group=group,
+            verdict=given.verdict,
+            keep_id=given.keep_id,
+            class_id=given.class_id,
+            apart=given.apart,
+            carry=given.carry,
+            action=request.form.get("action") or None,
+        )
     except (Conflict, Invalid) as error:
-        return _group_page(dataset, found, status=error.status, problem=str(error), chosen=_numbers(request.form))
+        return _group_page(dataset, group, status=error.status, problem=str(error), given=given)
     if following is None:
-        return done(url_for(".index", name=name), f"{SAID[verdict]} That was the last open group.")
-    return done(url_for(".show", name=name, group_id=following), f"{SAID[verdict]} z undoes it.")
+        return done(url_for(".index", name=name), f"{_say(given)} That was the last open group.")
+    return done(url_for(".show", name=name, group_id=following.id), f"{_say(given)} z undoes it.")
 
 
-def _settle(dataset: Dataset, found: GroupImages) -> str:
-    numbers, verdict = _numbers(request.form), request.form.get("verdict", "")
-    duplicates.settle(
-        db(),
-        dataset=dataset,
-        user=me(),
-        group=found.group,
-        verdict=verdict,
-        keep_id=int(numbers["keep_id"]) if "keep_id" in numbers else None,
-        class_id=int(numbers["class_id"]) if "class_id" in numbers else None,
-        action=request.form.get("action") or None,
-    )
-    return verdict
-
-
-def _numbers(form: Mapping[str, str]) -> dict[str, str]:
-    return {field: form[field] for field in ("keep_id", "class_id") if form.get(field, "").isdecimal()}
+def _say(given: Answer) -> str:
+    strangers = len(given.apart) if given.verdict != "not_duplicates" else 0
+    apart = f" {plural(strangers, 'image')} noted as another picture." if strangers else ""
+    return SAID[given.verdict] + apart
 
 
 @blueprint.post("/d/<name>/duplicates/<int:group_id>/undo")
@@ -227,78 +339,8 @@ def _numbers(form: Mapping[str, str]) -> dict[str, str]:
 def undo(name: str, group_id: int) -> ResponseReturnValue:
     """Take the verdict on this group back, and with it whatever else the same action settled."""
     dataset = load_dataset(name)
-    group = queries.get_group(db(), dataset.id, group_id).group
+    group = _load_group(dataset, group_id)
     if group.settled_action is None:
         raise Conflict("This group is open already.")
     decisions.undo(db(), dataset=dataset, user=me(), action=group.settled_action)
     return done(url_for(".show", name=name, group_id=group_id), "Undone: the group is open again.")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One image of a group as the page shows it: all of them at one scale, so that sizes can be compared."""
-
-    image: Image
-    votes: list[Vote]
-    width: int
-    height: int
-
-
-def list_members(images: Sequence[Image], votes: Mapping[int, list[Vote]], *, keep: Image) -> list[Member]:
-    """As many as a page can show, the one to keep among them: a data set may hold one picture ten thousand times."""
-    scale = fit_scale(images)
-    shown = [*images[:_MOST_SHOWN]]
-    if keep not in shown:
-        shown[-1] = keep
-    return [
-        Member(image, votes.get(image.id, []), max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        for image in shown
-    ]
-
-
-def fit_scale(images: Sequence[Image], *, side_px: int = _STAGE_PX) -> float:
-    """How much every image of the group is enlarged: a whole number, unless the largest has to shrink."""
-    longest = max(max(image.width, image.height) for image in images)
-    return side_px // longest if longest <= side_px else side_px / longest
-
-
-def find_differing(images: Sequence[Image], votes: Mapping[int, list[Vote]]) -> set[str]:
-    """Which facts are not the same for all images of the group."""
-    facts = [
-        {
-            "label": (image.label_id, image.status == "ambiguous"),
-            "split": image.split,
-            "folder": image.path.rpartition("/")[0],
-            "size": (image.width, image.height),
-            "bytes": image.size_bytes,
-            "mode": image.mode,
-            "source": image.label_source,
-            "status": image.status,
-            "votes": sorted((vote.option, vote.count) for vote in votes.get(image.id, [])),
-            "predicted": image.predicted_id,
-        }
-        for image in images
-    ]
-    return {key for key in facts[0] if any(fact[key] != facts[0][key] for fact in facts)}
-
-
-def suggest(
-    images: Sequence[Image], votes: Mapping[int, list[Vote]], classes: Sequence[Class]
-) -> tuple[Image, int | None, str]:
-    """The image to keep, the class for it, and why: the raters' votes, else most labels, else the label that the model
-    agrees with, else the one it has."""
-    best = duplicates.choose_best(images)
-    open_ids = {cls.id for cls in classes}
-    cast: Counter[int] = Counter()
-    for vote in (vote for image in images for vote in votes.get(image.id, [])):
-        if vote.class_id in open_ids:
-            cast[vote.class_id] += vote.count
-    labels = Counter(image.label_id for image in images if image.label_id in open_ids and image.status != "excluded")
-    for counted, word in ((cast, "votes"), (labels, "labels")):
-        leading = counted.most_common(2)
-        if leading and (len(leading) == 1 or leading[0][1] > leading[1][1]):
-            class_id, number = leading[0]
-            return best, class_id, f"{number} of {counted.total()} {word}"
-    if best.predicted_id in labels:
-        return best, best.predicted_id, "as the model sees it"
-    return best, best.label_id if best.label_id in open_ids else None, "the label of the image kept"
