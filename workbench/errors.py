@@ -35,6 +35,10 @@ class Invalid(WorkbenchError):
         self.fields = fields
 
 
+class Frozen(Invalid):
+    """A frozen split would be cleaned with a model's own flags; whoever insists gives a reason."""
+
+
 class NothingToReview(Invalid):
     """A recipe finds no image that is still to be decided; the wish was in order."""
 

@@ -15,7 +15,8 @@ from workbench.services import users, verdict_files
     "--file", "file", required=True, type=click.Path(path_type=Path), metavar="DECISIONS.csv", help="The verdicts."
 )
 @click.option("--as", "user_name", required=True, metavar="USER", help="The reviewer; made if absent.")
-def decide(bench: Workbench, dataset: str, file: Path, user_name: str) -> None:
+@click.option("--force", metavar="REASON", default="", help="Decide on a frozen split all the same, and say why.")
+def decide(bench: Workbench, dataset: str, file: Path, user_name: str, force: str) -> None:
     """Decide what a CSV says: path,verdict,class and maybe comment.
 
     Verdicts: confirm, relabel, ambiguous (classes joined by |), exclude, restore, comment. All lines or none; each
@@ -25,7 +26,7 @@ def decide(bench: Workbench, dataset: str, file: Path, user_name: str) -> None:
     with bench.database.write() as session:
         found = dataset_queries.get_dataset(session, dataset)
         user = users.ensure_user(session, user_name)
-        by = verdict_files.decide_rows(session, dataset=found, user=user, rows=rows)
+        by = verdict_files.decide_rows(session, dataset=found, user=user, rows=rows, forced=force)
     document = {"dataset": dataset, "decided": len(rows), "by": by}
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in by.items())
     bench.answer(document, f"{dataset}: {len(rows):,} decisions by {user_name} ({counts}).")

@@ -26,6 +26,7 @@ def queue() -> None:
 @click.option("--cell", metavar="TRUE:PREDICTED", help="For the recipe confusion: two class names.")
 @click.option("--title", help="Shown to reviewers.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="A parameter of the recipe, or split=NAME.")
+@click.option("--force", is_flag=True, help="Take images of a frozen split too; deciding on them needs a reason.")
 def build(
     bench: Workbench,
     recipe: str,
@@ -35,6 +36,8 @@ def build(
     cell: str | None,
     title: str | None,
     settings: tuple[str, ...],
+    *,
+    force: bool,
 ) -> None:
     """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, near-duplicates or random."""
     name = read_recipe(recipe)
@@ -45,12 +48,13 @@ def build(
         found = dataset_queries.get_dataset(session, dataset)
         run = queries.get_run(session, found, run_id) if RECIPES[name].needs_run else None
         plan = queues.plan_queue(
-            session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, **params
+            session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, force=force, **params
         )
     with bench.database.write() as session:
         made = queues.open_queue(session, plan)
-        document = {"queue": made.id, "recipe": made.recipe, "size": made.size}
-    bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images.")
+        document = {"queue": made.id, "recipe": made.recipe, "size": made.size, "without": plan.without}
+    left_out = f" The images of {plan.without}, which is frozen, are left out." if plan.without else ""
+    bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images.{left_out}")
 
 
 def read_settings(settings: tuple[str, ...]) -> dict[str, Any]:

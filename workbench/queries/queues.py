@@ -211,11 +211,18 @@ def _is_hit() -> ColumnElement[Any]:
     )
 
 
-def list_pool(session: Session, dataset_id: int, *, split: str | None, with_reviewed: bool) -> Sequence[Any]:
-    """(id, label_id) of the images that a recipe chooses from, by id: not excluded, and not decided on unless asked."""
+def list_pool(
+    session: Session, dataset_id: int, *, split: str | None, with_reviewed: bool, without: str | None = None
+) -> Sequence[Any]:
+    """(id, label_id) of the images that a recipe chooses from, by id: not excluded, and not decided on unless asked.
+
+    without: a split whose images are left out.
+    """
     query = select(Image.id, Image.label_id).where(Image.dataset_id == dataset_id, Image.status != "excluded")
     if split is not None:
         query = query.where(Image.split == split)
+    if without is not None:
+        query = query.where(Image.split.is_distinct_from(without))
     if not with_reviewed:
         query = query.where(Image.label_source != "decision")
     return session.execute(query.order_by(Image.id)).all()

@@ -56,8 +56,21 @@ def plan(
     return Plan(verdict, into, changing, len(images) - len(changing), labels, _stamp(changing))
 
 
-def apply(session: Session, made: Plan, *, dataset: Dataset, user: User, stamp: str, action: str | None = None) -> str:
-    """Carry the plan out as one action; returns its id. stamp: of the plan that the user saw."""
+def apply(
+    session: Session,
+    made: Plan,
+    *,
+    dataset: Dataset,
+    user: User,
+    stamp: str,
+    action: str | None = None,
+    by_flags: bool = False,
+    forced: str = "",
+) -> str:
+    """Carry the plan out as one action; returns its id. stamp: of the plan that the user saw.
+
+    by_flags: a model's opinion chose the images. forced: why they are decided on in a frozen split all the same.
+    """
     if action and log.has_action(session, action):
         return action
     if made.stamp != stamp:
@@ -66,7 +79,9 @@ def apply(session: Session, made: Plan, *, dataset: Dataset, user: User, stamp: 
         decisions.make_line(image, verdict=made.verdict, class_id=made.into.id if made.into else None)
         for image in made.changing
     ]
-    return decisions.submit(session, dataset=dataset, user=user, lines=lines, action=action)
+    return decisions.submit(
+        session, dataset=dataset, user=user, lines=lines, action=action, by_flags=by_flags, forced=forced
+    )
 
 
 def _would_change(image: Image, verdict: str, into: Class | None) -> bool:

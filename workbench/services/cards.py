@@ -177,6 +177,7 @@ def decide(
     class_ids: Sequence[int],
     revision: int | None,
     action: str | None,
+    forced: str = "",
 ) -> str:
     """The reviewer's answer. Sent twice it counts once; sent again as another answer it is a Conflict."""
     image = session.get_one(Image, item.image_id)
@@ -195,6 +196,7 @@ def decide(
         revision=revision,
         action=action,
         queue_id=item.queue_id,
+        forced=forced,
     )
 
 

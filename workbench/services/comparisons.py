@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Invalid
-from workbench.models import Run
+from workbench.models import Dataset, Run
 from workbench.services.evaluations import Judged, evaluate, judge, wilson
+from workbench.services.protection import is_marked
 
 DRAWS = 10_000
 ALPHA = 0.05
@@ -40,6 +41,7 @@ def compare(
         "a": run_a.id,
         "b": run_b.id,
         "split": first.split,
+        "cleaned_with_own_flags": is_marked(session.get_one(Dataset, run_a.dataset_id), first.split),
         **found,
         "per_class": _compare_classes(first, second),
         "sentence": make_sentence(found, a=run_a.id, b=run_b.id, split=first.split),

@@ -18,7 +18,9 @@ from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.queries.runs import Labelled
 from workbench.services.predictions import Predictions, load_predictions
+from workbench.services.protection import is_marked
 from workbench.services.runs import HELD_OUT, is_held_out
+from workbench.services.training_sets import load_training_set
 
 Z95 = float(ndtri(0.975))
 BINS = 15
@@ -196,7 +198,12 @@ def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -
     open_ids = [cls.id for cls in classes if cls.is_open]
     rows = _list_labelled(session, dataset, open_ids, split=split)
     places = np.array([_or_minus_one(said.find(row.image_id)) for row in rows], np.int64)
-    kept = [index for index, place in enumerate(places.tolist()) if place >= 0 and said.out_of_sample[place]]
+    counted = _list_measured_anyway(home, run, split=split)
+    kept = [
+        index
+        for index, place in enumerate(places.tolist())
+        if place >= 0 and (said.out_of_sample[place] or rows[index].image_id in counted)
+    ]
     carried = {rows[index].class_id for index in kept}
     columns = [class_id for class_id in open_ids if class_id in carried or class_id in set(said.class_ids.tolist())]
     names = {cls.id: cls.name for cls in classes}
@@ -208,6 +215,14 @@ def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -
         class_ids=tuple(columns),
         class_names=tuple(names[class_id] for class_id in columns),
     )
+
+
+def _list_measured_anyway(home: Home, run: Run, *, split: str) -> set[int]:
+    """The images that count although a copy of them taught: those of a run that was told to leave no copy out."""
+    if run.config.get("leave_out") != "none" or split != run.config["evaluation"]["split"]:
+        return set()
+    found = load_training_set(home, run.id)
+    return set(found.measured.tolist()) if found else set()
 
 
 def _list_labelled(session: Session, dataset: Dataset, class_ids: Sequence[int], *, split: str) -> list[Labelled]:
@@ -239,4 +254,6 @@ def evaluate_run(session: Session, home: Home, run: Run, *, split: str | None = 
     if len(judged.image_ids) == 0:
         raise NotFound(f"Run {run.id} has no unseen labelled images in the split “{judged.split}”.")
     measured = evaluate(judged.probs, judged.labels, class_names=judged.class_names)
-    return {"run": run.id, "split": judged.split, **measured}
+    dataset = session.get_one(Dataset, run.dataset_id)
+    marked = is_marked(dataset, judged.split)
+    return {"run": run.id, "split": judged.split, "cleaned_with_own_flags": marked, **measured}

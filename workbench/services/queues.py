@@ -41,6 +41,7 @@ class QueuePlan:
     automatic: bool
     candidates: Candidates
     given: Mapping[int, int]  # image id -> label, 0 for none
+    without: str | None = None  # the frozen split, whose images a model's flags may not choose
 
     @property
     def size(self) -> int:
@@ -76,9 +77,13 @@ def plan_queue(
     limit: int | None = None,
     title: str | None = None,
     automatic: bool = False,
+    force: bool = False,
     **params: Any,
 ) -> QueuePlan:
     """What a recipe chooses now. run: none for the promoted one. params: the recipe's own, and `split` for any.
+
+    Images of a frozen split are left out where a run's predictions choose, unless that is forced; deciding on them is
+    refused even then, until somebody gives a reason.
 
     Excluded images and images that a reviewer has decided on are left out, unless the recipe says otherwise.
     Raises Invalid if nothing is left to look at.
@@ -88,7 +93,15 @@ def plan_queue(
     if limit is not None and limit < 1:
         raise Invalid("A queue holds at least one image: give a limit of 1 or more.")
     split, own = read_params(name, params)
-    pool = _load_pool(session, home, dataset, made, run=run, split=split, against_id=own.get("against"))
+    without = dataset.frozen_split if made.needs_run and not force else None
+    if split is not None and split == without:
+        raise Invalid(
+            f"{split} is frozen, so no queue of a model's flags is built from it: draw a random sample instead, or "
+            "force it (workbench queue build --force)."
+        )
+    pool = _load_pool(
+        session, home, dataset, made, run=run, split=split, against_id=own.get("against"), without=without
+    )
     candidates = _cut(made.find(pool, **own), limit or made.default_limit)
     if not len(candidates.image_ids):
         raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
@@ -102,6 +115,7 @@ def plan_queue(
         automatic=automatic,
         candidates=candidates,
         given=dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True)),
+        without=without,
     )
 
 
@@ -133,8 +147,9 @@ def _load_pool(
     run: Run | None,
     split: str | None,
     against_id: int | None,
+    without: str | None,
 ) -> Pool:
-    rows = queries.list_pool(session, dataset.id, split=split, with_reviewed=recipe.keeps_reviewed)
+    rows = queries.list_pool(session, dataset.id, split=split, with_reviewed=recipe.keeps_reviewed, without=without)
     table = np.array([(row[0], row[1] or 0) for row in rows], np.int64).reshape(-1, 2)
     classes = datasets.list_classes(session, dataset.id)
     pool = Pool(
@@ -273,7 +288,10 @@ def rebuild_automatic(session: Session, home: Home, *, dataset: Dataset, run: Ru
 
 def plan_automatic(session: Session, home: Home, *, dataset: Dataset, run: Run) -> list[QueuePlan]:
     """Label issues, the worst confusion cells and the uncertain images of a run; those without images are left out."""
-    pool = _load_pool(session, home, dataset, RECIPES["confusion"], run=run, split=None, against_id=None)
+    frozen = dataset.frozen_split
+    pool = _load_pool(
+        session, home, dataset, RECIPES["confusion"], run=run, split=None, against_id=None, without=frozen
+    )
     wanted: list[tuple[str, dict[str, Any]]] = [("uncertain", {})]
     if pool.predictions is not None and (pool.predictions.out_of_sample & (pool.label_ids != 0)).any():
         cells = confusion.worst_cells(pool, count=AUTOMATIC_CELLS)

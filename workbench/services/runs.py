@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,13 @@ from workbench.queries import decisions as log
 from workbench.queries import runs as queries
 from workbench.services.architectures import ARCHITECTURES
 from workbench.services.predictions import load_predictions
+from workbench.services.protection import is_marked
 from workbench.services.versions import VersionRow, hash_rows, states_at
 
 PRESETS = ("quick", "standard", "thorough")
 HELD_OUT = "held out by the run"  # the name of the split that a run makes where the data set has none to test on
 HELD_OUT_SHARE = 0.15
+LEAVE_OUT = ("exact", "near", "none")  # which copies of images measured on do not teach
 _CHUNK = 1000
 
 
@@ -48,20 +50,24 @@ def draft_run(
     seed: int = 0,
     from_run: Run | None = None,
     promote: bool = False,
+    leave_out: str = "exact",
 ) -> Run:
     """The row that `create_run` adds. overrides: settings of the training, JSON-able, checked when it starts.
+
+    leave_out: which copies of images measured on do not teach; "exact" ones, "near" ones too, or "none".
 
     Costs a look at every image, to name the version by its content.
     """
     _check_request(dataset, arch=arch, preset=preset, folds=folds, seed=seed, from_run=from_run)
+    _check_selection(dataset, overrides or {}, leave_out=leave_out)
     rows = states_at(session, dataset)
-    asked = {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote}
+    asked = {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote, "leave_out": leave_out}
     classes = _choose_classes(session, dataset, rows)
     return Run(
         dataset_id=dataset.id,
         arch=arch,
         preset=preset,
-        config={**asked, "classes": classes, "evaluation": {"split": choose_split(rows)}},
+        config={**asked, "classes": classes, "evaluation": _plan_evaluation(dataset, rows)},
         status="queued",
         decision_id=log.get_last_id(session, dataset_id=dataset.id),
         content_hash=hash_rows(rows),
@@ -83,6 +89,28 @@ def _check_request(dataset: Dataset, *, arch: str, preset: str, folds: int, seed
         raise Invalid(f"Run {from_run.id} belongs to another data set.", from_run="Of another data set.")
     if from_run is not None and from_run.status != "done":
         raise Invalid(f"Run {from_run.id} is {from_run.status}; start from one that is done.", from_run="Not done.")
+
+
+def _check_selection(dataset: Dataset, overrides: Mapping[str, Any], *, leave_out: str) -> None:
+    """A frozen split is read by evaluation only: no training stops by it or chooses its best epoch on it."""
+    if leave_out not in LEAVE_OUT:
+        raise Invalid(f"leave_out is one of {', '.join(LEAVE_OUT)}, not “{leave_out}”.", leave_out="Not known.")
+    if dataset.frozen_split == "validation" and str(overrides.get("patience", 0)) not in ("", "0"):
+        raise Invalid(
+            "validation is frozen, so no training may stop early or choose its best epoch by it: train without "
+            "patience, or build a test split and freeze that instead.",
+            patience="Not with a frozen validation split.",
+        )
+
+
+def _plan_evaluation(dataset: Dataset, rows: Iterable[VersionRow]) -> dict[str, Any]:
+    """What the run is measured on, whether that was frozen, and whether its labels were cleaned by a model's flags."""
+    split = choose_split(rows)
+    return {
+        "split": split,
+        "frozen": dataset.frozen_split == split,
+        "cleaned_with_own_flags": is_marked(dataset, split),
+    }
 
 
 def _choose_classes(session: Session, dataset: Dataset, rows: Sequence[VersionRow]) -> list[dict[str, Any]]:
@@ -135,16 +163,6 @@ def is_held_out(pixel_sha256: str) -> bool:
 
 def _lot(pixel_sha256: str) -> float:
     return int(hashlib.sha256(pixel_sha256.encode()).hexdigest()[:13], 16) / 16**13
-
-
-def list_taught(session: Session, run: Run) -> set[str]:
-    """The pixels of the images that a finished run was trained on."""
-    rows = states_at(session, session.get_one(Dataset, run.dataset_id), run.decision_id)
-    class_ids = {int(cls["id"]) for cls in run.config["classes"]}
-    usable = [row for row in rows if is_trainable(row, class_ids)]
-    measured = {row.pixel_sha256 for row in usable if in_split(row, run.config["evaluation"]["split"])}
-    has_train = rows_have_train(rows)
-    return {row.pixel_sha256 for row in usable if in_training(row, has_train)} - measured
 
 
 # --- what becomes of it -----------------------------------------------------------------------------------------
@@ -224,7 +242,14 @@ def find_unfinished(session: Session, home: Home, *, like: Run) -> Run | None:
 
 def _asks_alike(run: Run, other: Run) -> bool:
     keys = ("overrides", "folds", "seed", "classes")
-    return all(run.config.get(key) == other.config.get(key) for key in keys)
+    return all(run.config.get(key) == other.config.get(key) for key in keys) and _what_teaches(run) == _what_teaches(
+        other
+    )
+
+
+def _what_teaches(run: Run) -> tuple[str, bool]:
+    """Which copies are left out, and whether validation is not looked at; runs from before both say neither."""
+    return run.config.get("leave_out", "exact"), run.config["evaluation"].get("frozen", False)
 
 
 # --- promoting --------------------------------------------------------------------------------------------------
@@ -265,7 +290,7 @@ def list_predicted(session: Session, home: Home, run: Run) -> list[list[dict[str
 def report_run(run: Run) -> dict[str, Any]:
     """What `workbench train --json` answers and the job keeps."""
     metrics = run.metrics or {}
-    keys = ("accuracy", "low", "high", "n", "macro_f1", "log_loss", "split", "baseline")
+    keys = ("accuracy", "low", "high", "n", "macro_f1", "log_loss", "split", "baseline", "cleaned_with_own_flags")
     return {
         "run": run.id,
         "arch": run.arch,

@@ -83,6 +83,7 @@ def settle(
     marks: Mapping[int, str],
     revisions: Mapping[int, int],
     action: str,
+    forced: str = "",
 ) -> int:
     """Decide on every item that is not left for later, as one action; returns on how many.
 
@@ -98,7 +99,7 @@ def settle(
     lines = [make_line(image, cls, marks[item.id]) for item, image in rows if marks[item.id] != LATER]
     if not lines:
         raise Invalid("All of them are left for later: there is nothing to settle.")
-    decisions.submit(session, dataset=dataset, user=user, lines=lines, action=action, queue_id=queue.id)
+    decisions.submit(session, dataset=dataset, user=user, lines=lines, action=action, queue_id=queue.id, forced=forced)
     return len(lines)
 
 

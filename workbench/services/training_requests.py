@@ -26,6 +26,7 @@ class TrainingRequest:
     vary: str = "mirrored"  # mirrored, unmirrored, none
     patience: int | None = None
     promote: bool = True
+    leave_out: str = "exact"
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def ask_for_training(session: Session, *, dataset: Dataset, user: User, request:
         folds=request.folds,
         seed=request.seed,
         promote=request.promote,
+        leave_out=request.leave_out,
     )
     _enqueue(session, dataset=dataset, user=user, run=run)
     return run
@@ -99,6 +101,8 @@ def command_of(dataset: Dataset, run: Run) -> str:
     parts.append(f"--seed {asked.get('seed', 0)}")
     if run.from_run_id:
         parts.append(f"--from {run.from_run_id}")
+    if asked.get("leave_out", "exact") != "exact":
+        parts.append(f"--set leave_out={asked['leave_out']}")
     for key, value in overrides.items():
         parts += [f"--set {shlex.quote(f'{name}={setting}')}" for name, setting in _flatten(key, value)]
     return " ".join([*parts, "--promote"] if asked.get("promote") else parts)

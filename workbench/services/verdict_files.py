@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from workbench.errors import Forbidden, Invalid
 from workbench.models import Dataset, Image, User
 from workbench.queries import datasets as dataset_queries
+from workbench.queries import freezing
 from workbench.queries import images as image_queries
 from workbench.services import decisions
 from workbench.services.decisions import Line
@@ -63,10 +64,14 @@ def _parse_row(line: int, cells: Sequence[str], columns: Mapping[str, int | None
     )
 
 
-def decide_rows(session: Session, *, dataset: Dataset, user: User, rows: Sequence[VerdictRow]) -> dict[str, int]:
+def decide_rows(
+    session: Session, *, dataset: Dataset, user: User, rows: Sequence[VerdictRow], forced: str = ""
+) -> dict[str, int]:
     """Write one action for each line; raises Invalid naming every bad line, and then nothing was written.
 
     Returns how many lines there were of each verdict. Several lines about one image count in their order.
+    A file does not say who chose its images. In a frozen split only those that a random queue drew are decided on,
+    others by force: forced is the reason.
     """
     if not user.may("reviewer"):
         raise Forbidden(f"“{user.name}” may not decide; a reviewer, a lead or an administrator may.")
@@ -76,6 +81,7 @@ def decide_rows(session: Session, *, dataset: Dataset, user: User, rows: Sequenc
     classes = {cls.name: cls.id for cls in dataset_queries.list_open_classes(session, dataset.id)}
     faults = {row.line: fault for row in rows if (fault := _find_fault(row, by_path, classes, dataset.name))}
     _raise_faults(faults, len(rows))
+    drawn = freezing.list_drawn(session, dataset.id, sorted(images)) if dataset.frozen_split else set()
     for turn in _take_turns(rows):
         actions = []
         for row in turn:
@@ -84,8 +90,15 @@ def decide_rows(session: Session, *, dataset: Dataset, user: User, rows: Sequenc
             except Invalid as error:
                 faults[row.line] = str(error).rstrip(".")
         _raise_faults(faults, len(rows))
-        decisions.submit_each(session, dataset=dataset, user=user, actions=actions)
+        for by_flags, chosen in _by_origin(actions, drawn):
+            decisions.submit_each(session, dataset=dataset, user=user, actions=chosen, by_flags=by_flags, forced=forced)
     return dict(sorted(Counter(row.verdict for row in rows).items()))
+
+
+def _by_origin(actions: Sequence[list[Line]], drawn: set[int]) -> list[tuple[bool, list[list[Line]]]]:
+    """(False, actions on images that chance chose), (True, the others); empty ones left out."""
+    parts = [(by_flags, [each for each in actions if (each[0].image_id in drawn) != by_flags]) for by_flags in (0, 1)]
+    return [(bool(by_flags), chosen) for by_flags, chosen in parts if chosen]
 
 
 def _find_fault(row: VerdictRow, images: Mapping[str, Image], classes: Mapping[str, int], dataset: str) -> str:

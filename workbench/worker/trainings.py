@@ -22,13 +22,15 @@ from ml.predict import load_model, predict
 from ml.train import Diverged, EpochReport, TrainResult
 from ml.train import train as train_model
 from workbench import storage
+from workbench.config import Home
 from workbench.errors import Cancelled, Invalid, WorkbenchError
 from workbench.models import Dataset, User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
-from workbench.services import queues, runs, users
+from workbench.services import copies, queues, runs, training_sets, users
 from workbench.services.evaluations import evaluate
 from workbench.services.predictions import Predictions, save_predictions
+from workbench.services.training_sets import TrainingSet
 from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
 
@@ -58,8 +60,10 @@ def train(
     """
     if run is None:
         overrides = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
+        leave_out = str(overrides.pop("leave_out", "exact"))
         _check_settings(preset, overrides)
         asked = {"arch": arch, "preset": preset, "folds": folds, "seed": seed, "overrides": overrides}
+        asked["leave_out"] = leave_out
         run = _open_run(context, dataset=dataset, from_run=from_run, promote=promote, asked=asked)
     with runs.claim(context.home, run):
         with context.database.read() as session:
@@ -141,7 +145,7 @@ class Material:
     validation: NDArray[np.int64]  # rows for the curves
     evaluation: NDArray[np.int64]  # rows that the run is measured on
     groups: NDArray[np.int64]  # (N,) equal for copies of one picture
-    leaked: int  # images of the train split that were left out because their copy is measured on
+    left_out: NDArray[np.int64]  # rows of the train split that do not teach because their copy is measured on
     inherited: int  # images of the split that are not measured on because the run started from one that knows them
     unreadable: list[str]  # paths
 
@@ -152,7 +156,7 @@ class Material:
             "unreadable": len(self.unreadable),
             "unreadable_paths": self.unreadable[:20],
             "not_usable": int((self.labels < 0).sum()),  # excluded, ambiguous, unlabelled or of a closed class
-            "leaked": self.leaked,
+            "leaked": len(self.left_out),
             "inherited": self.inherited,
             "trained": len(self.training),
             "validation": len(self.validation),
@@ -172,7 +176,8 @@ class Order:
     rows: list[VersionRow]
     shapes: dict[int, tuple[int, int, str]]
     near: dict[int, int]
-    inherited: set[str]  # pixels that the runs it starts from were trained on
+    links: list[list[int]]  # near copies, asked for where they are to be left out
+    inherited: dict[int, str]  # images that the runs it starts from were trained on, and their pixels
 
     @property
     def class_ids(self) -> list[int]:
@@ -186,10 +191,22 @@ class Order:
     def split(self) -> str:
         return str(self.config["evaluation"]["split"])
 
+    @property
+    def leave_out(self) -> str:
+        return str(self.config.get("leave_out", "exact"))
 
-def _read_order(session: Session, run_id: int) -> Order:
+    @property
+    def frozen(self) -> str | None:
+        """The split that only the evaluation at the end may read."""
+        return self.split if self.config["evaluation"].get("frozen") else None
+
+
+def _read_order(session: Session, home: Home, run_id: int) -> Order:
     run = queries.get_run(session, run_id)
     dataset = session.get_one(Dataset, run.dataset_id)
+    inherited: dict[int, str] = {}
+    for ancestor in queries.list_ancestors(session, run):
+        inherited |= training_sets.list_taught(session, home, ancestor)
     return Order(
         run_id=run.id,
         arch=run.arch,
@@ -199,7 +216,8 @@ def _read_order(session: Session, run_id: int) -> Order:
         rows=states_at(session, dataset, run.decision_id),
         shapes=queries.list_shapes(session, dataset_id=dataset.id),
         near=queries.list_near_groups(session, dataset_id=dataset.id),
-        inherited=set().union(*(runs.list_taught(session, each) for each in queries.list_ancestors(session, run))),
+        links=copies.list_links(session, dataset) if run.config.get("leave_out") == "near" else [],
+        inherited=inherited,
     )
 
 
@@ -229,13 +247,20 @@ def _gather(context: Context, order: Order, config: TrainConfig) -> Material:
     usable = [runs.is_trainable(row, column) for row in rows]
     labels = np.array([column[row.class_id or 0] if ok else -1 for row, ok in zip(rows, usable, strict=True)], np.int64)
     measurable = [i for i, row in enumerate(rows) if usable[i] and runs.in_split(row, order.split)]
-    evaluation = [index for index in measurable if rows[index].pixel_sha256 not in order.inherited]
-    measured = {rows[index].pixel_sha256 for index in measurable}
+    known = set(order.inherited.values())
+    evaluation = [index for index in measurable if rows[index].pixel_sha256 not in known]
+    if order.frozen and len(evaluation) < len(measurable):
+        raise Invalid(
+            f"The run to start from was trained on {len(measurable) - len(evaluation):,} images of {order.frozen}, "
+            "which is frozen; start from another run, or from none."
+        )
+    measured = set(measurable)
     has_train = runs.rows_have_train(order.rows)
-    teaching = [i for i, row in enumerate(rows) if usable[i] and runs.in_training(row, has_train)]
-    training = [index for index in teaching if rows[index].pixel_sha256 not in measured]
-    validation = [i for i, row in enumerate(rows) if usable[i] and row.split == "validation"]
-    leaked = set(teaching) - set(training) - set(measurable)
+    teaching = [i for i, row in enumerate(rows) if usable[i] and runs.in_training(row, has_train) and i not in measured]
+    copied = _list_copied(order, rows, teaching, measurable)
+    training = [index for index in teaching if index not in copied]
+    watched = "validation" if order.frozen != "validation" else ""  # what the curves and early stopping may read
+    validation = [i for i, row in enumerate(rows) if usable[i] and row.split == watched]
     return Material(
         rows=rows,
         images=images,
@@ -244,10 +269,23 @@ def _gather(context: Context, order: Order, config: TrainConfig) -> Material:
         validation=np.array(validation, np.int64),
         evaluation=np.array(evaluation, np.int64),
         groups=_group(rows, order.near),
-        leaked=len(leaked),
+        left_out=np.array([index for index in teaching if index in copied], np.int64),
         inherited=len(measurable) - len(evaluation),
         unreadable=unreadable,
     )
+
+
+def _list_copied(
+    order: Order, rows: Sequence[VersionRow], teaching: Sequence[int], measured: Sequence[int]
+) -> set[int]:
+    """Of the rows that could teach, those that show a picture which is measured on, as far as the run is to mind."""
+    if order.leave_out == "none":
+        return set()
+    by_id = {rows[index].image_id: index for index in teaching}
+    pixels = {row.image_id: row.pixel_sha256 for row in rows}
+    tested = [(rows[index].image_id, rows[index].pixel_sha256) for index in measured]
+    found = copies.find_copies(pixels, links=order.links, taught=tested)
+    return {index for image_id, index in by_id.items() if image_id in found}
 
 
 def _load(
@@ -295,7 +333,7 @@ def _train_run(context: Context, run_id: int) -> None:
     with context.database.write() as session:
         runs.start_run(queries.get_run(session, run_id))
     with context.database.read() as session:
-        order = _read_order(session, run_id)
+        order = _read_order(session, context.home, run_id)
     config = _resolve_config(order)
     material = _gather(context, order, config)
     _check_material(material)
@@ -308,8 +346,9 @@ def _train_run(context: Context, run_id: int) -> None:
     result = _fit(context, order, config, material, meter)
     probs, features = predict(load_model(result.checkpoint), material.images)
     probs, unseen = _cross(context, order, config, material, meter, probs=probs)
-    said = _make_predictions(material, probs, features, unseen, class_ids=order.class_ids)
+    said = _make_predictions(material, probs, features, unseen, order=order)
     save_predictions(context.home, run_id, said)
+    training_sets.save_training_set(context.home, run_id, _list_training_set(material))
     metrics = _measure(said, material, order)
     folder = context.home.run_folder(run_id)
     with context.database.write() as session:
@@ -387,7 +426,8 @@ def _cross(
 
     Without folds those of the final model. With folds, what the final model saw is predicted by the folds' models.
     """
-    taught = {material.rows[index].pixel_sha256 for index in material.training.tolist()} | order.inherited
+    taught = {material.rows[index].pixel_sha256 for index in material.training.tolist()}
+    taught |= set(order.inherited.values())
     seen = np.array([row.pixel_sha256 in taught for row in material.rows])
     folds = order.config["folds"]
     if not folds:
@@ -417,13 +457,15 @@ def _make_predictions(
     features: NDArray[np.float32],
     unseen: NDArray[np.bool_],
     *,
-    class_ids: Sequence[int],
+    order: Order,
 ) -> Predictions:
+    """A frozen split gets no P(wrong): what is learned of one image's label there would serve to judge another's."""
     p_wrong = np.full(len(probs), np.nan, np.float32)
     suggested = probs.argmax(1).astype(np.int64)
-    if unseen.any():
-        issues = label_issues(probs[unseen], material.labels[unseen])
-        p_wrong[unseen], suggested[unseen] = issues.p_wrong, issues.suggested
+    judged = unseen & np.array([order.frozen is None or row.split != order.frozen for row in material.rows], np.bool_)
+    if judged.any():
+        issues = label_issues(probs[judged], material.labels[judged])
+        p_wrong[judged], suggested[judged] = issues.p_wrong, issues.suggested
     return Predictions(
         image_ids=np.array([row.image_id for row in material.rows], np.int64),
         probs=probs.astype(np.float16),
@@ -433,14 +475,25 @@ def _make_predictions(
         entropy=entropy(probs),
         margin=margin(probs),
         features=compress(features, dimensions=64),
-        class_ids=np.array(class_ids, np.int64),
+        class_ids=np.array(order.class_ids, np.int64),
+    )
+
+
+def _list_training_set(material: Material) -> TrainingSet:
+    ids = np.array([row.image_id for row in material.rows], np.int64)
+    return TrainingSet(
+        trained=np.sort(ids[material.training]),
+        measured=np.sort(ids[material.evaluation]),
+        left_out=np.sort(ids[material.left_out]),
     )
 
 
 def _measure(said: Predictions, material: Material, order: Order) -> dict[str, Any]:
     """On what is saved, so that `workbench evaluate` finds the same numbers while labels stand."""
     rows = material.evaluation
-    return {"split": order.split, **evaluate(said.probs[rows], material.labels[rows], class_names=order.class_names)}
+    marked = bool(order.config["evaluation"].get("cleaned_with_own_flags"))
+    measured = evaluate(said.probs[rows], material.labels[rows], class_names=order.class_names)
+    return {"split": order.split, "cleaned_with_own_flags": marked, **measured}
 
 
 def _sum_seconds(folder: Path) -> float:
