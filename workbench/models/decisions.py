@@ -12,7 +12,8 @@ from workbench.models.users import User
 VERDICTS = ("confirm", "relabel", "ambiguous", "exclude")  # these settle an image
 IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment", "votes")
 CLASS_KINDS = ("class_add", "class_edit", "class_merge", "class_retire", "class_restore")
-# besides these: "duplicates" (the verdict on a group), "import" (images came in), "undo"
+# besides these: "duplicates" (the verdict on a group), "import" (images came in), "freeze" and "unfreeze" (a split),
+# "undo"
 
 
 class Decision(Base):
@@ -24,7 +25,8 @@ class Decision(Base):
     {"text"} for comment, {"split"}, {"into"} for class_merge, the changed fields for class_edit,
     {"group", "verdict", "images"} for duplicates, with {"apart", "rest"} where some of the images are other pictures
     (ids, and the key of a group of the others), {"votes": [[option, class id or none, count], ...]} for votes carried
-    over to an image, {"import"} for import.
+    over to an image, {"import"} for import, {"split", "images", "reason"} for freeze and unfreeze. A verdict that was
+    forced on a frozen split carries {"forced": {"split", "reason"}} besides.
     """
 
     __tablename__ = "decisions"

@@ -29,6 +29,7 @@ from workbench.models import (
 from workbench.models.states import ClassState, ImageState, fold_class, fold_image, has_verdict, merge_roots
 from workbench.queries import decisions as log
 from workbench.queries import duplicates
+from workbench.services import protection
 from workbench.services.group_marks import mark_groups, refresh_flags
 from workbench.services.votes import refresh_votes
 
@@ -57,27 +58,46 @@ def submit(
     lines: Sequence[Line],
     action: str | None = None,
     queue_id: int | None = None,
+    by_flags: bool = False,
+    forced: str = "",
 ) -> str:
-    """Write one action and bring all rows up to date. Returns its id; an id that is already in the log does nothing."""
+    """Write one action and bring all rows up to date. Returns its id; an id that is already in the log does nothing.
+
+    by_flags: the verdicts follow what a model says, as those given in a queue of its flags do anyway. forced: why they
+    are given on a frozen split all the same.
+    """
     action = action or new_action()
     if log.has_action(session, action):
         return action
     if not lines:
         raise Invalid("Nothing was chosen: pick at least one image.")
     _check_lines(session, dataset, lines)
+    by_flags = by_flags or protection.follows_flags(session, queue_id)
+    lines = protection.protect(session, dataset, lines, by_flags=by_flags, forced=forced)
     _write(session, dataset, user, [(action, line) for line in lines], queue_id=queue_id)
     refresh(session, dataset, lines, action=action)
     return action
 
 
-def submit_each(session: Session, *, dataset: Dataset, user: User, actions: Sequence[Sequence[Line]]) -> list[str]:
+def submit_each(
+    session: Session,
+    *,
+    dataset: Dataset,
+    user: User,
+    actions: Sequence[Sequence[Line]],
+    by_flags: bool = False,
+    forced: str = "",
+) -> list[str]:
     """Write many actions about images, each to be undone by itself, for the price of one: what a file decides.
 
-    actions: the lines of each, only of kinds that concern images, and no image in two of them. Returns their ids.
+    actions: the lines of each, only of kinds that concern images, and no image in two of them. by_flags, forced: as
+    for `submit`. Returns their ids.
     """
-    numbered = [(action, line) for lines in actions for action in [new_action()] for line in lines]
-    lines = [line for _, line in numbered]
+    lines: Sequence[Line] = [line for each in actions for line in each]
     _check_lines(session, dataset, lines)
+    lines = protection.protect(session, dataset, lines, by_flags=by_flags, forced=forced)
+    ids = [action for each in actions for action in [new_action()] for _ in each]
+    numbered = list(zip(ids, lines, strict=True))
     _write(session, dataset, user, numbered)
     image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
     refresh_images(session, dataset, image_ids)
@@ -85,7 +105,8 @@ def submit_each(session: Session, *, dataset: Dataset, user: User, actions: Sequ
         session, {line.image_id: action for action, line in numbered if line.kind in VERDICTS and line.image_id}
     )
     refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
-    return list(dict.fromkeys(action for action, _ in numbered))
+    protection.refresh(session, dataset, lines)
+    return list(dict.fromkeys(ids))
 
 
 def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_action: str | None = None) -> str:
@@ -98,6 +119,8 @@ def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_ac
         raise NotFound("There is no such decision in this data set.")
     if lines[0].kind == "import":
         raise Invalid("An import cannot be undone; exclude its images instead.")
+    if lines[0].kind in ("freeze", "unfreeze"):
+        raise Invalid("Freezing is not undone: unfreeze or freeze the split on its page, and say why.")
     if log.is_undone(session, action):
         raise Conflict("That decision was undone already.")
     session.execute(
@@ -111,7 +134,8 @@ def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_ac
         )
     )
     touched = _root_lines(session, lines)
-    refresh(session, dataset, touched, action=touched[0].action)
+    with protection.hold_split(session, dataset, touched):
+        refresh(session, dataset, touched, action=touched[0].action)
     return undo_action
 
 
@@ -145,6 +169,7 @@ def decide(
     revision: int | None = None,
     action: str | None = None,
     queue_id: int | None = None,
+    forced: str = "",
 ) -> str:
     """One reviewer's verdict on one image. revision: what the reviewer saw; another one now is a Conflict."""
     if action and log.has_action(session, action):
@@ -153,7 +178,7 @@ def decide(
         raise Conflict("Somebody decided on this image meanwhile.")
     dataset = session.get_one(Dataset, image.dataset_id)
     line = make_line(image, verdict=verdict, class_id=class_id, class_ids=class_ids, text=text)
-    return submit(session, dataset=dataset, user=user, lines=[line], action=action, queue_id=queue_id)
+    return submit(session, dataset=dataset, user=user, lines=[line], action=action, queue_id=queue_id, forced=forced)
 
 
 def make_line(
@@ -260,6 +285,7 @@ def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision]
         refresh_votes(session, votes)
     details = [line.detail for line in lines if line.kind == "duplicates" and line.detail]
     mark_groups(session, dataset, details, action=action)
+    protection.refresh(session, dataset, lines)
 
 
 def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:

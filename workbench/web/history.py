@@ -24,7 +24,7 @@ KINDS = {  # what the reader chooses -> kinds of the log
     "excluded": ("exclude", "restore"),
     "duplicates": ("duplicates",),
     "classes": CLASS_KINDS,
-    "splits": ("split",),
+    "splits": ("split", "freeze", "unfreeze"),
     "comments": ("comment",),
     "undos": ("undo",),
     "imports": ("import",),
