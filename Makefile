@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test lint test-fast test-browser bench-import screenshots wheel clean
+.PHONY: help demo test lint test-fast test-browser bench-import bench-duplicates screenshots wheel clean
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed ## Start the workbench on a small real data set (ARGS="--port 9000 --no-browser")
 	@$(BIN)/workbench demo --home demo-data $(ARGS)
@@ -32,6 +32,9 @@ test-browser: $(VENV)/.installed-test ## Only the tests in a real Chromium
 
 bench-import: $(VENV)/.installed ## Measure imports beside the bare floor
 	@$(BIN)/python benchmarks/imports.py $(ARGS)
+
+bench-duplicates: $(VENV)/.installed ## Measure the search for near copies (ARGS="folder IMAGES --seed 0 --out OUT")
+	@$(BIN)/python benchmarks/duplicates.py $(ARGS)
 
 screenshots: $(VENV)/.installed-test ## Take the README's pictures anew from the demo
 	@sh tests/chromium.sh

@@ -7,11 +7,12 @@ included, beside a process that only reads the files, hashes them and decodes th
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+
+from benchmarks.processes import measure
 
 _FLOOR = """
 import hashlib, io, os, sys, zipfile
@@ -34,20 +35,6 @@ for data in files(sys.argv[1]):
         hashlib.sha256(picture.tobytes()).digest()
 """
 _IMPORT = "from workbench.cli import main; main()"
-
-
-def measure(arguments: list[str]) -> tuple[float, float, str]:
-    """(CPU seconds, peak MiB, standard output) of one process, started through a shell of its own."""
-    code = (
-        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, check=True);"
-        "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
-        "print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024); sys.stdout.flush();"
-        "sys.stdout.buffer.write(done.stdout)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    first, _, rest = done.stdout.partition("\n")
-    seconds, peak = first.split()
-    return float(seconds), float(peak), rest
 
 
 def count_images(source: Path) -> int:

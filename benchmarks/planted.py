@@ -16,7 +16,7 @@ Picture = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 Family = Callable[[Picture, np.random.Generator], Picture]
 
 ACCEPTANCE_SEED = 1000
-_FLAT_STD = 4.0  # grey levels; of a picture with less there is nothing to recognise
+_LEAST_DETAIL = 6.0  # grey levels; of a picture with less, a bit of clear sky, there is nothing to recognise
 _SIDE = 48  # sizes in pixels are meant at this side and grow with the picture
 
 
@@ -223,6 +223,12 @@ def fade_colour(picture: Picture, rng: np.random.Generator) -> Picture:
 HELD_OUT_COLOUR: Mapping[str, Family] = {"colour cast": tint, "black and white": fade_colour}
 
 
+def has_detail(picture: Picture) -> bool:
+    """Whether anything is left of the picture, brought to 32x32, once its slow shading is taken off."""
+    small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return bool((small - cv2.GaussianBlur(small, (0, 0), 4)).std() >= _LEAST_DETAIL)
+
+
 @dataclass(frozen=True)
 class Planted:
     """Altered copies: of each its pixels, the row of its original and the name of its family."""
@@ -237,13 +243,13 @@ def plant(
 ) -> Planted:
     """`count` altered copies of as many originals, the families by turns.
 
-    pictures: uint8 (H, W) or (H, W, 3) each. No original is used twice, and none that is almost of one shade: whether
-    such a one was copied nobody could say. The same for the same generator state.
+    pictures: uint8 (H, W) or (H, W, 3) each. No original is used twice, and none without detail: whether such a one was
+    copied nobody could say. The same for the same generator state.
     Raises ValueError if fewer than `count` pictures are left to choose from.
     """
-    rows = rng.permutation([row for row, picture in enumerate(pictures) if picture.std() >= _FLAT_STD])[:count]
+    rows = rng.permutation([row for row, picture in enumerate(pictures) if has_detail(picture)])[:count]
     if len(rows) < count:
-        raise ValueError(f"{count} copies need as many pictures that are not of one shade, here are {len(rows)}")
+        raise ValueError(f"{count} copies need as many pictures with detail, here are {len(rows)}")
     names = [list(families)[place % len(families)] for place in range(count)]
     copies = [families[name](pictures[row], rng) for row, name in zip(rows, names, strict=True)]
     return Planted(pictures=copies, rows=rows.astype(np.int64), families=names)
