@@ -319,7 +319,7 @@ def parse() -> argparse.Namespace:
         command.add_argument("--held-out", action="store_true", help="families that were not used for building")
         command.add_argument("--methods", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
         command.add_argument("--peers", type=Path, help="a folder that imagededup and matplotlib are installed in")
-        command.add_argument("--sheets", type=int, default=240, help="pairs to show on contact sheets")
+        command.add_argument("--sheets", type=int, default=300, help="pairs to show on contact sheets")
     add_command(commands, "judge", run_judge).add_argument("out", type=Path)
     add_command(commands, "calibration", run_calibration).add_argument("out", type=Path, nargs="+")
     sizes = add_command(commands, "growth", run_growth)
