@@ -97,11 +97,15 @@
   const show = () => {
     const picture = pictures.get(state.a);
     const sharp = Math.min(3, Math.max(1, Math.round(window.devicePixelRatio || 1)));
-    const size = { width: picture.width * sharp, height: picture.height * sharp };
+    const [width, height] = [Number(picture.dataset.width), Number(picture.dataset.height)];
+    const room = Math.min(288, canvas.parentElement.clientWidth);
+    const longest = Math.max(width, height);
+    const scale = longest <= room ? Math.floor(room / longest) : room / longest;  // a whole number where it is enlarged
+    const size = { width: Math.max(1, Math.round(width * scale)) * sharp, height: Math.max(1, Math.round(height * scale)) * sharp };
     if (!picture.complete || !picture.naturalWidth || !pictures.get(state.b).complete) return;
     if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
-    canvas.style.width = `${picture.width}px`;
-    canvas.style.height = `${picture.height}px`;
+    canvas.style.width = `${size.width / sharp}px`;
+    canvas.style.height = `${size.height / sharp}px`;
     for (const name of ["difference", "mirror", "align"]) button(name).setAttribute("aria-pressed", String(state[name]));
     button("blink").setAttribute("aria-pressed", String(state.blinking));
     const altered = `${state.mirror ? ", mirrored" : ""}${state.align && isMoved() ? ", aligned" : ""}`;

@@ -12,7 +12,7 @@
       const ground = getComputedStyle(picture.parentElement);
       return picture.parentElement.clientWidth - parseFloat(ground.paddingLeft) - parseFloat(ground.paddingRight);
     });
-    const room = Math.min(240, ...rooms);
+    const room = Math.min(Number(document.querySelector(".images").dataset.side), ...rooms);
     const longest = Math.max(...pictures.map((picture) => Math.max(Number(picture.dataset.width), Number(picture.dataset.height))));
     if (!(room > 0)) return;
     const scale = longest <= room ? Math.floor(room / longest) : room / longest;
@@ -118,5 +118,8 @@
   });
   window.addEventListener("pageshow", () => { delete form.dataset.sent; });
   for (const found of form.querySelectorAll(".script_only")) found.hidden = false;
+  const row = form.querySelector(".wishes .classes");  // on a phone it scrolls sideways
+  const label = row?.querySelector(":checked")?.closest("label");
+  if (label) row.scrollLeft = label.offsetLeft - row.offsetLeft - 40;
   followChoice();
 })();

@@ -286,9 +286,9 @@ def test_a_scan_is_asked_for_once_and_its_progress_shown(
 
 def test_images_of_a_group_are_shown_at_one_whole_scale() -> None:
     small, wide, huge = Image(width=48, height=48), Image(width=96, height=48), Image(width=1000, height=528)
-    assert fit_scale([small]) == 5
-    assert fit_scale([small, wide]) == 2
-    assert fit_scale([small, huge]) == 0.24
+    assert fit_scale([small], side_px=240) == 5
+    assert fit_scale([small, wide], side_px=240) == 2
+    assert fit_scale([small, huge], side_px=240) == 0.24
 
 
 def member(number: int, label: int | None = 1, **facts: object) -> Member:

@@ -18,7 +18,7 @@ from workbench.services.settling import choose_best
 
 MOST_IMAGES = 60
 MOST_PAIRS = 60
-STAGE_PX = 240  # the side that one image of a group may take
+SIDES_PX = {3: 240, 6: 192, MOST_IMAGES: 144}  # up to so many images: the side that each may take
 _HOW = {"hashes": "found by hashes", "features": "found by features"}
 
 
@@ -74,14 +74,21 @@ class GroupPage:
     suggestion: Suggestion
     classes: list[Class]
 
+    @property
+    def side(self) -> int:
+        return find_side(len(self.members))
+
+
+def find_side(images: int) -> int:
+    return next(side for most, side in SIDES_PX.items() if images <= most)
+
 
 def describe(session: Session, dataset: Dataset, group: DuplicateGroup) -> GroupPage:
-    """As many images as a page can show, the one to keep among them; a picture may be there ten thousand times."""
-    rows = copies_together(groups.list_member_rows(session, [group.id])[group.id])
+    """As many images as a page can show, the one to keep first; a picture may be there ten thousand times."""
+    rows = groups.list_member_rows(session, [group.id])[group.id]
     apart = set(groups.list_apart_members(session, [group.id]).get(group.id, []))
     best = choose_best([row for row in rows if row.id not in apart] or rows)
-    shown = rows[:MOST_IMAGES] if best in rows[:MOST_IMAGES] else [*rows[: MOST_IMAGES - 1], best]
-    members = _list_members(session, shown, apart=apart)
+    members = _list_members(session, arrange(rows, best)[:MOST_IMAGES], apart=apart)
     classes = datasets.list_open_classes(session, dataset.id)
     return GroupPage(
         group=group,
@@ -96,12 +103,12 @@ def describe(session: Session, dataset: Dataset, group: DuplicateGroup) -> Group
     )
 
 
-def copies_together(rows: Sequence[MemberRow]) -> list[MemberRow]:
-    """In the order of their ids, but copies of one picture beside each other."""
-    first: dict[str, int] = {}
+def arrange(rows: Sequence[MemberRow], best: MemberRow) -> list[MemberRow]:
+    """The image to keep, then its copies, then the others in the order of their ids, each with its copies beside it."""
+    first: dict[str, int] = {best.pixel_sha256: 0}
     for row in rows:
         first.setdefault(row.pixel_sha256, row.id)
-    return sorted(rows, key=lambda row: (first[row.pixel_sha256], row.id))
+    return sorted(rows, key=lambda row: (row is not best, first[row.pixel_sha256], row.id))
 
 
 def _list_members(session: Session, rows: Sequence[MemberRow], *, apart: set[int]) -> list[Member]:
@@ -110,7 +117,7 @@ def _list_members(session: Session, rows: Sequence[MemberRow], *, apart: set[int
     cast = votes.list_votes_by_image(session, ids)
     attributes = queries.list_attributes(session, ids)
     sources = queries.get_sources(session, sorted({image.import_id for image in images}))
-    scale = fit_scale(images)
+    scale = fit_scale(images, side_px=find_side(len(images)))
     return [
         Member(
             number=number,
@@ -126,7 +133,7 @@ def _list_members(session: Session, rows: Sequence[MemberRow], *, apart: set[int
     ]
 
 
-def fit_scale(images: Sequence[Image], *, side_px: int = STAGE_PX) -> float:
+def fit_scale(images: Sequence[Image], *, side_px: int) -> float:
     """How much every image of the group is enlarged: a whole number, unless the largest has to shrink."""
     longest = max(max(image.width, image.height) for image in images)
     return side_px // longest if longest <= side_px else side_px / longest

@@ -1,5 +1,6 @@
 """How numbers, times and shares are written on pages: filters and small functions for the templates."""
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from workbench.models import utc_now
 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
-        percent=percent, count=count, ago=ago, duration=duration, moment=moment, decimal=decimal
+        percent=percent, count=count, ago=ago, duration=duration, moment=moment, decimal=decimal, chance=chance
     )
     app.jinja_env.globals.update(interval=interval, plural=plural, now=utc_now)
 
@@ -22,6 +23,12 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def decimal(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def chance(value: float) -> str:
+    """0.9968 -> “0.996”: never rounded up to what is certain; two digits suffice below."""
+    digits = 3 if 0.99 <= value < 1 else 2
+    return f"{math.floor(value * 10**digits + 1e-9) / 10**digits:.{digits}f}"
 
 
 def count(value: int | None) -> str:
