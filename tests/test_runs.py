@@ -139,7 +139,7 @@ def test_the_folder_holds_what_the_design_names(trained: tuple[Context, dict[str
     context, answer = trained
     folder = context.home.run_folder(answer["run"])
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoint.pt", "config.json", "lock", "metrics.jsonl", "predictions.npz",
+        "checkpoint.pt", "config.json", "images.npz", "lock", "metrics.jsonl", "predictions.npz",
     ]  # fmt: skip
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 10
 
@@ -473,6 +473,7 @@ def test_a_run_is_asked_for_by_somebody(session: Session, home: Home, bob: User)
         "seed": 0,
         "promote": False,
         "classes": [{"id": 1, "name": "rows"}, {"id": 2, "name": "columns"}, {"id": 3, "name": "blank"}],
-        "evaluation": {"split": "test"},
+        "leave_out": "exact",
+        "evaluation": {"split": "test", "frozen": False, "cleaned_with_own_flags": False},
     }
     assert not Path(home.run_folder(run.id)).exists()

@@ -179,7 +179,7 @@ def test_an_attribute_that_no_image_has_is_refused_with_those_there_are(session:
     dataset = make_pets(session)
     add_attribute(session, images_of(session, dataset)[0], "camera", "left")
     for asked in ({"by": ("camra",)}, {"family": "camra"}):
-        with pytest.raises(Invalid, match="it has: camera"):
+        with pytest.raises(Invalid, match="there is: camera"):
             split(session, dataset, alice, **asked)
 
 

@@ -52,6 +52,8 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "grid": f"{root}/images",
         "image": f"{root}/images/{image}",
         "duplicates": f"{root}/duplicates",
+        "splits": f"{root}/splits",
+        "splits_preview": f"{root}/splits/preview",
         "runs": f"{root}/runs",
         "classes": f"{root}/classes",
         "history": f"{root}/history",

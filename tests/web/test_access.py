@@ -25,14 +25,14 @@ OPEN_TO_ALL = {"static", "accounts.log_in", "accounts.use_link", "accounts.healt
 NEEDS = {
     "GET": {
         "classes.preview_merge": "lead", "duplicates.preview": "lead", "imports.new": "lead", "imports.preview": "lead",
-        "people.index": "admin", "runs.new": "lead",
+        "people.index": "admin", "runs.new": "lead", "splits.preview": "lead",
         **dict.fromkeys(
             (
                 "accounts.settings", "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
                 "duplicates.show", "exports.download", "exports.index", "history.index", "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "review.sweep",
-                "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show",
+                "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show", "splits.index",
             ),
             "viewer",
         ),
@@ -51,8 +51,9 @@ NEEDS = {
         **dict.fromkeys(
             (
                 "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
-                "duplicates.settle_bulk", "home.build_splits", "imports.start", "imports.upload", "review.build",
-                "review.close", "runs.cancel", "runs.create", "runs.promote", "runs.retry",
+                "duplicates.settle_bulk", "imports.start", "imports.upload", "review.build",
+                "review.close", "runs.cancel", "runs.create", "runs.promote", "runs.retry", "splits.build",
+                "splits.freeze", "splits.unfreeze",
             ),
             "lead",
         ),

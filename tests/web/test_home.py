@@ -182,24 +182,10 @@ def test_an_empty_data_set_asks_a_lead_to_import(browser_as: BrowserAs, database
     assert "There is nothing in this data set yet." in text_of(browser_as("reviewer"))
 
 
-def test_splits_are_asked_for_by_leads_and_add_up(browser_as: BrowserAs, database: Database) -> None:
-    with database.write() as session:
-        make_pets(session)
-    lead = browser_as("lead")
-    assert lead.post("/d/pets/splits", {"train": "0.9"}).status_code == 422
-    assert browser_as("reviewer").post("/d/pets/splits").status_code == 403
-    answer = lead.post("/d/pets/splits")
-    assert answer.status_code == 303
-    with database.read() as session:
-        job = session.scalars(select(Job)).one()
-        assert (job.kind, job.params) == ("split", {"dataset": "pets", "train": 0.8, "validation": 0.1, "test": 0.1})
-
-
-# --- the next thing -----------------------------------------------------------------------------------------------
-
-
 def groups(*, conflicting: int = 0, opened: int = 0) -> GroupCounts:
-    return GroupCounts(groups=opened, images=2 * opened, conflicting=conflicting, spanning=0, open=opened)
+    return GroupCounts(
+        groups=opened, images=2 * opened, conflicting=conflicting, spanning=0, open=opened, exact=0, removable=opened
+    )
 
 
 def coverage(*, images: int = 100, splits: dict[str | None, int] | None = None) -> Coverage:

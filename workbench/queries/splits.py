@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
-from workbench.models import Attribute, Dataset, DuplicateGroup, DuplicatePair, Image, Run
+from workbench.models import Attribute, DuplicateGroup, DuplicatePair, Image
 from workbench.queries import duplicates
 
 _CHUNK = 500
@@ -61,13 +61,6 @@ def list_attribute_values(session: Session, dataset_id: int, *, name: str) -> di
         .where(Image.dataset_id == dataset_id, Attribute.name == name)
     )
     return {row[0]: row[1] for row in session.execute(query)}
-
-
-def list_attribute_names(session: Session, dataset_id: int) -> list[str]:
-    """The attributes that images of a data set carry. Looks at the first image that has each."""
-    names = session.scalars(select(Attribute.name).distinct().order_by(Attribute.name))
-    query = select(Attribute.image_id).join(Image, Image.id == Attribute.image_id).where(Image.dataset_id == dataset_id)
-    return [name for name in names if session.scalar(query.where(Attribute.name == name).limit(1)) is not None]
 
 
 def list_near_members(session: Session, dataset_id: int) -> dict[int, list[int]]:
@@ -145,9 +138,3 @@ def count_spanning(session: Session, dataset_id: int) -> int:
         ~spoken_for.exists(),
     )
     return session.scalar(query) or 0
-
-
-def list_runs(session: Session, dataset: Dataset, *, limit: int = 50) -> list[Run]:
-    """The runs that are done, newest first."""
-    query = select(Run).where(Run.dataset_id == dataset.id, Run.status == "done")
-    return list(session.scalars(query.order_by(Run.id.desc()).limit(limit)))

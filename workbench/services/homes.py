@@ -17,6 +17,7 @@ from workbench.queries import history as log
 from workbench.queries import homes as queries
 from workbench.queries import jobs as job_queries
 from workbench.queries import queues as queue_queries
+from workbench.queries import splits as split_queries
 from workbench.queries.duplicates import GroupCounts
 from workbench.queries.homes import Yield
 from workbench.queries.planted import Planted
@@ -100,6 +101,7 @@ class Overview:
     tally: Tally
     groups: GroupCounts
     open_groups: GroupCounts
+    spanning: int  # groups of copies, settled or not, that still stand in several splits
     scanned: bool
     coverage: Coverage
     planted: Planted | None
@@ -130,6 +132,7 @@ def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
         tally=_tally(session, dataset, verdicts),
         groups=groups,
         open_groups=open_groups,
+        spanning=split_queries.count_spanning(session, dataset.id),
         scanned=scanned,
         coverage=coverage,
         planted=planted.get_planted(session, dataset.id),

@@ -54,6 +54,10 @@ class ClassLeak:
     def leaked(self) -> int:
         return self.exact + self.near
 
+    @property
+    def share(self) -> float:
+        return self.leaked / self.n if self.n else 0.0
+
 
 @dataclass(frozen=True)
 class SplitLeak:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from workbench.errors import Frozen, Invalid
-from workbench.models import VERDICTS, Dataset, Decision, Queue
+from workbench.models import VERDICTS, Dataset, Decision, Image, Queue
 from workbench.queries import decisions as log
 from workbench.queries import freezing as queries
 from workbench.services.recipes import RECIPES
@@ -25,6 +25,12 @@ def follows_flags(session: Session, queue_id: int | None) -> bool:
     """Whether a queue was built from what a run says about the images."""
     queue = session.get(Queue, queue_id) if queue_id is not None else None
     return queue is not None and queue.recipe in FLAG_RECIPES
+
+
+def is_guarded(dataset: Dataset, queue: Queue, images: Iterable[Image]) -> bool:
+    """Whether a verdict on one of these images in this queue needs force."""
+    frozen = dataset.frozen_split
+    return frozen is not None and queue.recipe in FLAG_RECIPES and any(image.split == frozen for image in images)
 
 
 def protect(

@@ -17,6 +17,7 @@ from workbench.errors import Invalid
 from workbench.models import SPLITS, Dataset, User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import splits as queries
+from workbench.queries.image_details import list_attribute_names
 from workbench.queries.splits import ImageColumns
 from workbench.services import decisions, families
 from workbench.services.allotting import allot
@@ -209,8 +210,8 @@ def _list_family_edges(
 def _read_attribute(session: Session, dataset: Dataset, name: str) -> dict[int, str]:
     values = queries.list_attribute_values(session, dataset.id, name=name)
     if not values:
-        names = ", ".join(queries.list_attribute_names(session, dataset.id)) or "none"
-        raise Invalid(f"No image of {dataset.name} has an attribute “{name}” (it has: {names}).")
+        names = ", ".join(list_attribute_names(session)) or "none"
+        raise Invalid(f"No image of {dataset.name} has an attribute “{name}” (there is: {names}).")
     return values
 
 

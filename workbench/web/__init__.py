@@ -13,6 +13,7 @@ from workbench.web import (
     people,
     review,
     runs,
+    splits,
 )
 
 BLUEPRINTS = tuple(
@@ -23,6 +24,7 @@ BLUEPRINTS = tuple(
         images,
         review,
         duplicates,
+        splits,
         runs,
         classes,
         history,

@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from workbench.errors import Invalid
 from workbench.models import Run
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import homes as queries
-from workbench.services import homes, jobs
+from workbench.services import homes
 from workbench.services.recipes import RECIPES
-from workbench.web.accounts import me, needs
-from workbench.web.boundary import db, done, page
+from workbench.web.accounts import me
+from workbench.web.boundary import db, page
 from workbench.web.loaders import load_dataset
 
 blueprint = Blueprint("home", __name__)
-_SPLIT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 @dataclass(frozen=True)
@@ -54,18 +51,6 @@ def show(name: str) -> ResponseReturnValue:
         recipes=RECIPES,
         minutes=homes.timedelta_words,
     )
-
-
-@blueprint.post("/d/<name>/splits")
-@needs("lead")
-def build_splits(name: str) -> ResponseReturnValue:
-    """Ask for train, validation and test to be built on duplicate groups."""
-    dataset = load_dataset(name)
-    shares = {split: request.form.get(split, share, type=float) for split, share in _SPLIT_SHARES.items()}
-    if abs(sum(shares.values()) - 1) > 0.001 or min(shares.values()) < 0:
-        raise Invalid("The shares of train, validation and test must add up to 1.")
-    job = jobs.enqueue(db(), kind="split", user=me(), dataset=dataset, **dict[str, Any](shares))
-    return done(url_for("jobs.show", job_id=job.id), "Building the splits has started.")
 
 
 def draw_trend(runs: Sequence[Run], *, width: float = 300, height: float = 84) -> Trend | None:

@@ -13,6 +13,7 @@ FIELDS = (
     "class", "split", "status", "source", "agreement", "predicted",
     "confidence_from", "confidence_to", "p_from", "p_to", "text", "attribute",
 )  # fmt: skip
+MODEL_SORTS = ("p_wrong", "confidence")
 SOURCES = {"imported": "as imported", "decision": "decided here", "consensus": "consensus"}
 AGREEMENTS = {"agree": "prediction agrees", "disagree": "prediction disagrees"}
 
@@ -90,6 +91,12 @@ def _parse_attribute(typed: Mapping[str, str], problems: dict[str, str]) -> tupl
     return name.strip(), value.strip()
 
 
+def follows_flags(form: FilterForm) -> bool:
+    """Whether a model's opinion chooses or orders what the list shows."""
+    chosen = ("agreement", "predicted", "confidence_from", "confidence_to", "p_from", "p_to")
+    return any(form.typed[field] for field in chosen) or form.sort in MODEL_SORTS
+
+
 def fields_of(form: FilterForm) -> dict[str, str]:
     """The fields that a link must carry to show the same list."""
     kept = {field: words for field, words in form.typed.items() if words and field not in form.problems}
@@ -127,3 +134,8 @@ def _describe(field: str, words: str, names: Mapping[str, str]) -> str:
             return f"P(wrong) {'≥' if field.endswith('from') else '≤'} {words}"
         case _:  # status, attribute
             return words.replace("=", " = ")
+
+
+def read_force(form: Mapping[str, str]) -> str:
+    """Why somebody decides on a frozen split all the same: the reason counts with its box ticked."""
+    return form.get("forced", "").strip() if form.get("force") else ""

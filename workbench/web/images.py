@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from workbench import storage
 from workbench.config import bundled
-from workbench.errors import Conflict, Invalid, NotFound
+from workbench.errors import Conflict, Frozen, Invalid, NotFound
 from workbench.models import Dataset, Image
 from workbench.queries import datasets, image_details, image_lists
 from workbench.queries.image_lists import SORTS, Cursor
@@ -17,7 +17,16 @@ from workbench.services import bulk_decisions, decisions
 from workbench.services.image_details import describe
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, home, page, say
-from workbench.web.image_forms import AGREEMENTS, SOURCES, FilterForm, fields_of, list_active, parse_filter
+from workbench.web.image_forms import (
+    AGREEMENTS,
+    SOURCES,
+    FilterForm,
+    fields_of,
+    follows_flags,
+    list_active,
+    parse_filter,
+    read_force,
+)
 from workbench.web.loaders import load_dataset, load_image
 
 blueprint = Blueprint("images", __name__)
@@ -76,11 +85,15 @@ def apply_bulk(name: str) -> ResponseReturnValue:
     classes = datasets.list_classes(db(), dataset.id)
     action = request.form.get("action") or decisions.new_action()
     made = _make_plan(dataset)
+    by_flags = follows_flags(parse_filter(request.args, classes))
     try:
-        bulk_decisions.apply(db(), made, dataset=dataset, user=me(), stamp=request.form.get("stamp", ""), action=action)
-    except Conflict as conflict:
-        say(str(conflict), kind="problem")
-        return _show_plan(dataset, made, status=conflict.status)
+        bulk_decisions.apply(
+            db(), made, dataset=dataset, user=me(), stamp=request.form.get("stamp", ""), action=action,
+            by_flags=by_flags, forced=read_force(request.form),
+        )  # fmt: skip
+    except (Conflict, Frozen) as refusal:
+        say(str(refusal), kind="problem")
+        return _show_plan(dataset, made, status=refusal.status)
     kept: dict[str, Any] = {**fields_of(parse_filter(request.args, classes))}
     back = url_for("images.grid", name=name, **kept)
     return done(back, f"{_past(made)}. One undo in the history takes it back.")
@@ -115,6 +128,8 @@ def _show_plan(dataset: Dataset, made: bulk_decisions.Plan, *, status: int = 200
         kept=fields_of(form),
         active=list_active(form, classes),
         action=decisions.new_action(),
+        guarded=follows_flags(form) and any(image.split == dataset.frozen_split for image in made.changing),
+        forced=request.form.get("forced", ""),
     )
 
 

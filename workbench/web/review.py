@@ -12,9 +12,10 @@ from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
 from workbench.queries import datasets
 from workbench.queries import decisions as log
 from workbench.queries import queues as queries
-from workbench.services import cards, decisions, history, queues, sweeps
+from workbench.services import cards, decisions, history, protection, queues, sweeps
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_writing, db, done, home, page, say, wants_fragment
+from workbench.web.image_forms import read_force
 from workbench.web.loaders import load_class, load_dataset, load_item, load_queue, load_run
 
 blueprint = Blueprint("review", __name__)
@@ -83,6 +84,8 @@ def _show(
         typed=request.form.get("text", ""),
         phrase=history.phrase,
         stage_px=_scaled(shown.image) if shown else None,
+        guarded=shown is not None and protection.is_guarded(dataset, queue, [shown.image]),
+        forced=request.form.get("forced", ""),
     )
 
 
@@ -138,6 +141,7 @@ def decide(name: str, queue_id: int, item_id: int) -> ResponseReturnValue:
             class_ids=request.form.getlist("class_ids", type=int),
             revision=request.form.get("revision", type=int),
             action=request.form.get("action") or None,
+            forced=read_force(request.form),
         )
     except Conflict as error:
         return _show(dataset, queue, item, status=error.status, conflict=str(error))
@@ -278,7 +282,7 @@ def settle(name: str, queue_id: int) -> ResponseReturnValue:
     try:
         number = sweeps.settle(
             db(), dataset, queue, user=me(), cls=cls, marks=marks, revisions=revisions,
-            action=request.form.get("action") or decisions.new_action(),
+            action=request.form.get("action") or decisions.new_action(), forced=read_force(request.form),
         )  # fmt: skip
     except (Conflict, Invalid) as error:
         return _show_sweep(dataset, queue, class_id=cls.id, marks=marks, status=error.status, problem=str(error))
@@ -323,6 +327,8 @@ def _show_sweep(
         tally=sweeps.count_marks(shown) if shown else [],
         progress=queries.get_progress(db(), queue),
         problem=problem,
+        guarded=shown is not None and protection.is_guarded(dataset, queue, [cell.image for cell in shown.cells]),
+        typed=request.form,
     )
 
 

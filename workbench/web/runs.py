@@ -19,6 +19,8 @@ from workbench.services import comparisons, confusions, runs, training_requests
 from workbench.services.architectures import ARCHITECTURES
 from workbench.services.curves import Epoch, read_curves
 from workbench.services.evaluations import Judged, evaluate, judge
+from workbench.services.leaks import RunLeak, measure_run
+from workbench.services.protection import is_marked
 from workbench.services.training_requests import TrainingRequest
 from workbench.web import charts
 from workbench.web.accounts import me, needs
@@ -173,6 +175,9 @@ def parse_training(form: Mapping[str, str]) -> TrainingRequest:
     folds, seed = number("folds", low=0, high=20) or 0, number("seed", low=0, high=2**53) or 0
     if folds == 1:
         problems["folds"] = "0 for none, or 2 to 20."
+    leave_out = form.get("leave_out", "exact")
+    if leave_out not in runs.LEAVE_OUT:
+        problems["leave_out"] = "Choose one of these."
     vary = form.get("vary", "mirrored")
     if vary not in VARIATIONS:
         problems["vary"] = "Choose one of these."
@@ -188,6 +193,7 @@ def parse_training(form: Mapping[str, str]) -> TrainingRequest:
         vary=vary,
         patience=patience,
         promote=form.get("promote") == "on",
+        leave_out=leave_out,
     )
 
 
@@ -302,6 +308,8 @@ def _results(dataset: Dataset, run: Run) -> dict[str, Any]:
         "newest": measure_newest(judged, metrics) if judged else None,
         "champion": champion,
         "against": _against(champion, run),
+        "leak": _measure_leak(run),
+        "cleaned": is_marked(dataset, metrics.get("split")),
         "next": _find_next(run),
     }
 
@@ -310,6 +318,14 @@ def _judge(run: Run, split: str | None = None) -> Judged | None:
     """What the run said beside the newest labels; none when its predictions are gone."""
     try:
         return judge(db(), home(), run, split=split)
+    except NotFound:
+        return None
+
+
+def _measure_leak(run: Run) -> RunLeak | None:
+    """None where its predictions are gone or nothing unseen is left to measure on."""
+    try:
+        return measure_run(db(), home(), run)
     except NotFound:
         return None
 
