@@ -33,13 +33,15 @@
 
   // --- drawing ------------------------------------------------------------------------------------------------------
 
-  // Where the second image's corners come to lie: mirrored, then turned, shrunk and moved in shares of the side.
+  // Where the second image comes to lie over the first, as `ml.dedup.transforms.Transform` says it: shrunk by the zoom,
+  // turned, moved in shares of the sides, and mirrored last.
   const place = (context, width, height) => {
     const { zoom = 1, aspect = 1, rotation = 0, shift = [0, 0] } = state.align ? state.transform : {};
-    context.translate(width / 2 - shift[0] * width, height / 2 - shift[1] * height);
-    context.rotate((-rotation * Math.PI) / 180);
-    context.scale(1 / (zoom * Math.sqrt(aspect)), Math.sqrt(aspect) / zoom);
+    context.translate(width / 2, height / 2);
     if (state.mirror) context.scale(-1, 1);
+    context.translate(shift[0] * width, shift[1] * height);
+    context.rotate((rotation * Math.PI) / 180);
+    context.scale(1 / (zoom * Math.sqrt(aspect)), Math.sqrt(aspect) / zoom);
     context.translate(-width / 2, -height / 2);
   };
 

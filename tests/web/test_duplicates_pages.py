@@ -132,7 +132,7 @@ def test_a_group_shows_its_images_with_what_differs(
 ) -> None:
     page = browser_as("reviewer").get(f"/d/pets/duplicates/{group_with(database, 'dog/0.png')}").get_data(as_text=True)
     assert "One picture, two labels: which is right?" in page
-    assert page.count('class="fact differs"') == 4  # label and folder of both
+    assert page.count('class="fact differs ') == 4  # label and folder of both
     assert "suggested: the label of the image kept" in page
     assert 'value="not_duplicates"' not in page  # equal pixels are the same picture
 

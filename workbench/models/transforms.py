@@ -1,7 +1,7 @@
 """What changes one image of a pair into the other, in words and in kinds. Pure: pages, commands and queries share it.
 
-A transform is the JSON of `DuplicatePair.transform`; every key of it may be missing. It speaks of the second image
-as against the first: zoom 1.1 says that the second shows the picture 10 % larger.
+A transform is the JSON of `DuplicatePair.transform`, `ml.dedup.transforms.Transform`; every key of it may be missing.
+It speaks of the second image as against the first: zoom 1.1 says that the second shows the picture 10 % larger.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,8 @@ def _words_of_framing(transform: Transform) -> Iterator[str]:
     degrees = float(transform.get("rotation") or 0.0)
     if abs(degrees) >= DEGREES:
         yield f"turned by {abs(degrees):.0f}°"
-    right, down = (float(share) for share in transform.get("shift") or (0.0, 0.0))
+    # what the second image shows lies the other way than the second image lies within the first
+    right, down = (-float(share) for share in transform.get("shift") or (0.0, 0.0))
     if abs(right) >= SHIFT:
         yield f"moved {abs(right):.0%} {'right' if right > 0 else 'left'}".replace("%", " %")
     if abs(down) >= SHIFT:
