@@ -95,7 +95,20 @@ def said(folder: Path) -> dict[str, Answer]:
         "queue list": ("queue", "list", *data),
         "queue items": ("queue", "items", "1"),
         "decide": ("decide", *data, "--file", verdicts, "--as", "carol"),
+        "leaks": ("leaks", *data, "--run", "1"),
         "split": ("split", *data, "--train", "0.6", "--validation", "0.2", "--test", "0.2"),
+        "freeze": ("freeze", *data, "--reason", "from now on"),
+        "split the rest": (
+            "split",
+            *data,
+            "--train",
+            "0.8",
+            "--validation",
+            "0.1",
+            "--test-from-existing",
+            "--dry-run",
+        ),
+        "unfreeze": ("unfreeze", *data, "--reason", "done"),
         "export": ("export", folder / "exported", *data, "--format", "csv"),
         "user add": ("user", "add", "dora", "--role", "lead"),
         "login-link": ("login-link", "dora"),
@@ -136,7 +149,7 @@ TRAINED = {
     "epochs": int,
     "seconds": NUMBER,
     "images_per_second": NUMBER,
-    "test": MEASURED,
+    "test": MEASURED | {"cleaned_with_own_flags": bool},
     "promoted": bool,
     "first": bool,
     "counts": {
@@ -163,6 +176,7 @@ EVALUATED = MEASURED | {
 INTERVAL = {"accuracy": NUMBER, "low": NUMBER, "high": NUMBER}
 COMPARED = {
     "a": int, "b": int, "split": str, "n": int, "a_accuracy": INTERVAL, "b_accuracy": INTERVAL, "difference": NUMBER,
+    "cleaned_with_own_flags": bool,
     "low": NUMBER, "high": NUMBER, "p": NUMBER, "sentence": str,
     "flipped": {"a_right": [int], "b_right": [int], "both_wrong": [int]},
     "per_class": [
@@ -170,7 +184,12 @@ COMPARED = {
     ],
 }  # fmt: skip
 REFUSED = [{"path": str, "reason": str}]
-QUEUE_BUILT = {"queue": int, "recipe": str, "size": int}
+QUEUE_BUILT = {"queue": int, "recipe": str, "size": int, "without": MAYBE_TEXT}
+RATE = {"n": int, "accuracy": MAYBE_NUMBER, "low": NUMBER, "high": NUMBER}
+SPLIT = {
+    "dataset": str, "splits": COUNTS, "changed": int, "groups_kept": int, "families_kept": int, "family_images": int,
+    "largest": int, "set_aside": int, "deviation": NUMBER, "applied": bool,
+}  # fmt: skip
 BACKED_UP = {"format": int, "version": str, "made_at": str, "files": int}
 CONTRACT: dict[str, Any] = {
     "import": {
@@ -204,8 +223,8 @@ CONTRACT: dict[str, Any] = {
     },
     "train": TRAINED,
     "train again": TRAINED,
-    "evaluate": EVALUATED,
-    "evaluate against": EVALUATED | {"against": COMPARED},
+    "evaluate": EVALUATED | {"cleaned_with_own_flags": bool},
+    "evaluate against": EVALUATED | {"cleaned_with_own_flags": bool, "against": COMPARED},
     "evaluate on": EVALUATED | {"refused": REFUSED},
     "predict": {
         "run": int, "classes": [str], "refused": REFUSED,
@@ -228,7 +247,25 @@ CONTRACT: dict[str, Any] = {
         ],
     },
     "decide": {"dataset": str, "decided": int, "by": COUNTS},
-    "split": {"dataset": str, "splits": COUNTS, "changed": int, "groups_kept": int},
+    "leaks": {
+        "dataset": str, "min_p": NUMBER, "scanned": bool, "frozen": MAYBE_TEXT,
+        "splits": [
+            {
+                "split": str, "n": int, "leaked": int, "exact": int, "near": int,
+                "classes": [{"class": MAYBE_TEXT, "n": int, "exact": int, "near": int}],
+            }
+        ],
+        "run": {
+            "run": int, "split": str, "trained": int, "left_out": int, "exact": int, "near": int, "all": RATE,
+            "leaked": RATE, "rest": RATE, "difference": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER,
+            "within_classes": (dict, type(None)), "cleaned_with_own_flags": bool,
+            "classes": [{"class": str, "leaked": RATE, "rest": RATE}], "sentence": str,
+        },
+    },
+    "split": SPLIT,
+    "split the rest": SPLIT,
+    "freeze": {"dataset": str, "frozen": str, "left_queues": int},
+    "unfreeze": {"dataset": str, "frozen": type(None)},
     "export": {
         "dataset": str, "format": str, "destination": str, "version": int, "content_hash": str, "images": int,
         "excluded": int, "ambiguous": int, "unlabelled": int, "classes": COUNTS, "splits": COUNTS, "files": int,
@@ -283,7 +320,7 @@ def test_the_numbers_are_those_of_the_drawn_data_set(said: dict[str, Answer]) ->
     }
     assert [said[name].document["run"] for name in ("train", "train again")] == [1, 2]
     assert [len(row) for row in said["evaluate"].document["confusion"]] == [3, 3, 3]
-    assert said["queue build"].document == {"queue": 6, "recipe": "random", "size": 5}
+    assert said["queue build"].document == {"queue": 6, "recipe": "random", "size": 5, "without": None}
     assert said["decide"].document["by"] == {"ambiguous": 1, "confirm": 1, "exclude": 1, "relabel": 1}
     exported = said["export"].document
     assert (exported["images"], exported["excluded"], exported["ambiguous"]) == (48, 1, 1)
@@ -323,6 +360,18 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "shares beyond one": (
         ("split", "--dataset", "stripes", "--train", "0.9", "--validation", "0.9", "--test", "0.1"), 1, "1",
     ),
+    "no share for test": (("split", "--dataset", "stripes", "--train", "0.9", "--validation", "0.1"), 2, "--test"),
+    "an attribute that is not there": (
+        ("split", "--dataset", "stripes", "--train", "1", "--validation", "0", "--test", "0", "--by", "age"), 1, "age",
+    ),
+    "a pattern without a group": (
+        (
+            "split", "--dataset", "stripes", "--train", "1", "--validation", "0", "--test", "0", "--family-pattern",
+            "aug",
+        ), 1, "one group",
+    ),
+    "nothing frozen": (("unfreeze", "--dataset", "stripes", "--reason", "x"), 1, "No split of stripes is frozen"),
+    "unknown way to leave out": (("train", "--dataset", "stripes", "--set", "leave_out=all"), 1, "leave_out"),
     "unknown architecture": (("train", "--dataset", "stripes", "--arch", "magic"), 1, "magic"),
     "unknown setting": (("train", "--dataset", "stripes", "--set", "magic=1"), 1, "magic"),
     "a scan that is not there yet": (("scan", "faces", "--dataset", "stripes"), 1, "There is no scan for faces yet"),
