@@ -218,6 +218,7 @@ CONTRACT: dict[str, Any] = {
                         "pixels": str,
                     }
                 ],
+                "pairs": [],  # an exact group has none; those of near ones: test_duplicates_command.py
             }
         ],
     },

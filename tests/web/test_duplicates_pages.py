@@ -1,5 +1,6 @@
 """Duplicates: the list, one group, its verdict and undo, settling in bulk, the scan."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import Browser, make_pets
 from workbench.db import Database
-from workbench.models import Class, DuplicateGroup, Image, Job, utc_now
+from workbench.models import Attribute, Class, DuplicateGroup, Image, Job, utc_now
 from workbench.queries.duplicates import MemberRow, list_groups_of_image
 from workbench.services import duplicates
-from workbench.services.duplicates import FoundGroup
+from workbench.services.duplicates import FoundGroup, FoundPair
 from workbench.services.group_pages import Member, find_differing, fit_scale, suggest
 
 BrowserAs = Callable[[str], Browser]
@@ -256,6 +257,176 @@ def test_settling_in_bulk_is_previewed_and_undone_by_one_button(
     assert "Nothing to settle in bulk" in lead.get("/d/pets/duplicates/bulk").get_data(as_text=True)
     lead.post(f"/d/pets/duplicates/{group_with(database, 'cat/0.png')}/undo")
     assert set(statuses(database).values()) == {"active"}
+
+
+@pytest.fixture
+def families(database: Database) -> dict[str, int]:
+    """Near: three cats (two of them equal), sure, without conflict; four dogs and an owl, unsure. Exact: two owls."""
+    with database.write() as session:
+        dataset = make_pets(session, per_class=6)
+        images = pets_by_path(session)
+        images["cat/1.png"].pixel_sha256 = images["cat/0.png"].pixel_sha256
+        images["owl/5.png"].pixel_sha256 = images["owl/3.png"].pixel_sha256
+        session.flush()
+        duplicates.refresh_exact_groups(session, dataset)
+        cats = [images[f"cat/{number}.png"].id for number in (0, 1, 2)]
+        dogs = [*(images[f"dog/{number}.png"].id for number in (0, 1, 2, 3)), images["owl/0.png"].id]
+        duplicates.refresh_near_groups(
+            session, dataset, [FoundGroup(cats, score=1, p=0.995), FoundGroup(dogs, score=0.8, p=0.7)]
+        )
+        changed = {"mirrored": True, "zoom": 1.1, "aspect": 1, "rotation": 0, "shift": [0, 0], "gain": 1, "offset": 9}
+        duplicates.store_pairs(
+            session,
+            dataset,
+            [
+                FoundPair(cats[0], cats[2], how="hashes", score=1, p=0.995, transform=changed, evidence=5),
+                FoundPair(dogs[1], dogs[2], how="features", score=1, p=0.7, transform={"mirrored": False}, evidence=1),
+                FoundPair(dogs[0], dogs[1], how="hashes", score=1, p=0.9, transform=None, evidence=1),
+            ],
+        )
+    return {"cats": group_with(database, "cat/2.png"), "dogs": group_with(database, "dog/0.png")}
+
+
+def tiles(page: str) -> list[int]:
+    return [int(found.replace(",", "")) for found in re.findall(r'class="figure">([\d,]+)<', page)]
+
+
+def test_tiles_say_what_the_list_holds_and_the_offers_what_the_preview_does(
+    browser_as: BrowserAs, families: dict[str, int]
+) -> None:
+    lead = browser_as("lead")
+    every = lead.get("/d/pets/duplicates").get_data(as_text=True)
+    assert (tiles(every), every.count('class="group"')) == ([3, 1, 2, 0], 3)
+    assert "7 images could go" in every
+    assert "<strong>2 exact groups</strong> agree on the label, 1 of them inside near groups" in every
+    assert "<strong>1 near group</strong> with P(same) from 0.99 agrees on the label" in every
+    exact = lead.get("/d/pets/duplicates?kind=exact").get_data(as_text=True)
+    assert (tiles(exact), exact.count('class="group"')) == ([2, 0, 1, 0], 2)
+    assert ("exact groups</strong>" in exact, "near group</strong>" in exact) == (True, False)
+    near = lead.get("/d/pets/duplicates?kind=near").get_data(as_text=True)
+    assert (tiles(near), near.count('class="group"')) == ([2, 1, 2, 0], 2)
+    assert ("exact groups</strong>" in near, "near group</strong>" in near) == (False, True)
+
+    assert "Keep 2, exclude 2?" in lead.get("/d/pets/duplicates/bulk").get_data(as_text=True)
+    assert "Keep 1, exclude 2?" in lead.get("/d/pets/duplicates/bulk?which=near&min_p=0.99").get_data(as_text=True)
+    assert "Keep 2, exclude 3?" in lead.get("/d/pets/duplicates/bulk?which=both&min_p=0.99").get_data(as_text=True)
+
+
+def test_the_list_is_narrowed_by_certainty_and_change(browser_as: BrowserAs, families: dict[str, int]) -> None:
+    viewer = browser_as("viewer")
+    mirrored = viewer.get("/d/pets/duplicates?change=mirrored").get_data(as_text=True)
+    assert (tiles(mirrored), f">Group {families['cats']}: " in mirrored) == ([1, 0, 1, 0], True)
+    unsure = viewer.get("/d/pets/duplicates?p=70&kind=near").get_data(as_text=True)
+    assert (tiles(unsure), f">Group {families['dogs']}: " in unsure) == ([1, 1, 1, 0], True)
+    assert 'href="/d/pets/duplicates?show=conflicting&amp;kind=near&amp;p=70"' in unsure
+    none = viewer.get("/d/pets/duplicates?p=90").get_data(as_text=True)
+    assert "No group matches" in none
+    assert "Clear the filters" in none
+    assert viewer.get("/d/pets/duplicates?p=12&change=odd").status_code == 200
+
+
+def test_a_bulk_of_near_groups_is_settled_from_the_certainty_that_was_previewed(
+    browser_as: BrowserAs, database: Database, families: dict[str, int]
+) -> None:
+    lead = browser_as("lead")
+    for given in ("2", "0.2", "x", ""):
+        refused = lead.get(f"/d/pets/duplicates/bulk?which=near&min_p={given}")
+        assert refused.status_code == 422
+        assert "P must be a number from 0.5 to 1." in refused.get_data(as_text=True)
+    preview = lead.get("/d/pets/duplicates/bulk?which=both&min_p=0.5").get_data(as_text=True)
+    assert "P(same) 0.995" in preview
+    assert f'href="/d/pets/duplicates/{families["dogs"]}"' not in preview  # its labels differ
+    up_to = re.search(r'name="up_to" value="(\d+)"', preview)
+    assert up_to is not None
+    form = {"which": "both", "min_p": "0.5", "up_to": up_to[1], "action": "c" * 32}
+    lead.post("/d/pets/duplicates/bulk", form)
+    page = lead.get("/d/pets/duplicates").get_data(as_text=True)
+    assert "2 groups settled. z takes all of it back." in page
+    assert sorted(statuses(database).values()).count("excluded") == 3
+    again = lead.post("/d/pets/duplicates/bulk", {"which": "near"})
+    assert (again.status_code, "no open group of this kind" in again.get_data(as_text=True)) == (422, True)
+    lead.post(f"/d/pets/duplicates/{families['cats']}/undo")
+    assert set(statuses(database).values()) == {"active"}
+
+
+def test_pairs_are_listed_weakest_first_with_how_they_were_found(
+    browser_as: BrowserAs, families: dict[str, int]
+) -> None:
+    viewer = browser_as("viewer")
+    cats = viewer.get(f"/d/pets/duplicates/{families['cats']}").get_data(as_text=True)
+    assert "mirrored, shown 10 % larger, brighter" in cats
+    assert re.findall(r'title="P\(same picture\)">([\d.]+)<', cats) == ["0.995", "1.00"]
+    assert cats.index("found by hashes") < cats.index("equal pixels")
+    dogs = viewer.get(f"/d/pets/duplicates/{families['dogs']}").get_data(as_text=True)
+    assert re.findall(r"<b>(\d · \d)</b></button><span>([a-z ]+)", dogs) == [
+        ("1 · 3", "found by features"), ("2 · 1", "found by hashes"),
+    ]  # fmt: skip
+
+
+def test_one_of_a_group_is_another_picture_and_the_rest_is_settled(
+    browser_as: BrowserAs, database: Database, families: dict[str, int]
+) -> None:
+    reviewer = browser_as("reviewer")
+    url = f"/d/pets/duplicates/{families['dogs']}"
+    with database.read() as session:
+        ids = {path: image.id for path, image in pets_by_path(session).items()}
+    form = {"verdict": "keep_best", "keep_id": ids["dog/1.png"], "apart": ids["owl/0.png"]}
+    refused = reviewer.post(url, {**form, "keep_id": ids["owl/0.png"]})
+    page = refused.get_data(as_text=True)
+    assert (refused.status_code, "marked as another picture" in page) == (422, True)
+    assert re.search(rf'name="apart" value="{ids["owl/0.png"]}" [^>]* checked', page)  # what was ticked stays ticked
+
+    answer = reviewer.post(url, form)
+    said = reviewer.get(answer.location).get_data(as_text=True)
+    assert "1 image noted as another picture. z undoes it." in said
+    assert [path for path, status in statuses(database).items() if status == "excluded"] == [
+        f"dog/{number}.png" for number in (0, 2, 3)
+    ]
+    settled = reviewer.get(url).get_data(as_text=True)
+    assert "One kept, the others excluded</strong>, but image 5 is another picture" in settled
+    reviewer.post(f"{url}/undo")
+    assert set(statuses(database).values()) == {"active"}
+
+
+def test_the_others_labels_become_votes_where_labels_conflict(
+    browser_as: BrowserAs, database: Database, families: dict[str, int]
+) -> None:
+    reviewer = browser_as("reviewer")
+    dogs, cats = (f"/d/pets/duplicates/{families[name]}" for name in ("dogs", "cats"))
+    assert re.search(r'name="carry" value="yes" checked', reviewer.get(dogs).get_data(as_text=True))
+    assert not re.search(r'name="carry" value="yes" checked', reviewer.get(cats).get_data(as_text=True))
+    with database.read() as session:
+        keep_id = pets_by_path(session)["dog/0.png"].id
+    reviewer.post(dogs, {"verdict": "keep_best", "keep_id": keep_id, "carry": "yes"})
+    assert "dog 4 · owl 1" in reviewer.get(dogs).get_data(as_text=True)
+    assert ">dog</span>" in reviewer.get(f"/d/pets/images/{keep_id}").get_data(as_text=True)
+    reviewer.post(f"{dogs}/undo")
+    assert "dog 4" not in reviewer.get(dogs).get_data(as_text=True)
+
+
+def test_attributes_and_sources_stand_under_each_image_and_what_differs_is_marked(
+    browser_as: BrowserAs, database: Database, families: dict[str, int]
+) -> None:
+    with database.write() as session:
+        images = pets_by_path(session)
+        for number, camera in enumerate("ABA"):
+            session.add(Attribute(image_id=images[f"cat/{number}.png"].id, name="camera", value=camera))
+            session.add(Attribute(image_id=images[f"cat/{number}.png"].id, name="age", value="7"))
+    page = browser_as("viewer").get(f"/d/pets/duplicates/{families['cats']}").get_data(as_text=True)
+    assert len(re.findall(r'class="fact differs[^>]*><dt>Camera', page)) == 3
+    assert len(re.findall(r'class="fact  [^>]*><dt>Age', page)) == 3
+    assert page.count('<span class="meta">drawn</span>') == 3
+
+
+def test_the_page_of_a_group_costs_the_same_for_two_and_five_images(
+    browser_as: BrowserAs, database: Database, families: dict[str, int]
+) -> None:
+    viewer = browser_as("viewer")
+    with counted(database) as five:
+        viewer.get(f"/d/pets/duplicates/{families['dogs']}")
+    with counted(database) as three:
+        viewer.get(f"/d/pets/duplicates/{families['cats']}")
+    assert len(five) == len(three)
 
 
 def test_who_may_not_is_refused(browser_as: BrowserAs, copies: list[int]) -> None:
