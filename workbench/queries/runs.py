@@ -58,6 +58,9 @@ def list_shapes(session: Session, *, dataset_id: int) -> dict[int, tuple[int, in
     return {row.id: (row.width, row.height, row.mode) for row in session.execute(query)}
 
 
+_CHUNK = 500  # bound variables per statement
+
+
 class Labelled(NamedTuple):
     """What judging a run needs of an image."""
 
@@ -75,6 +78,17 @@ def list_labelled(session: Session, *, dataset_id: int, class_ids: Sequence[int]
         query = query.where(Image.split == split)
     rows = session.execute(query.order_by(Image.id))
     return [Labelled(row.id, row.label_id or 0, row.pixel_sha256) for row in rows]
+
+
+def list_labelled_by_ids(session: Session, image_ids: Sequence[int], *, class_ids: Sequence[int]) -> list[Labelled]:
+    """Those of the images that are active and carry one of the classes, by id."""
+    found = []
+    for start in range(0, len(image_ids), _CHUNK):
+        query = select(Image.id, Image.label_id, Image.pixel_sha256).where(
+            Image.id.in_(image_ids[start : start + _CHUNK]), Image.status == "active", Image.label_id.in_(class_ids)
+        )
+        found += [Labelled(row.id, row.label_id or 0, row.pixel_sha256) for row in session.execute(query)]
+    return sorted(found)
 
 
 def list_near_groups(session: Session, *, dataset_id: int) -> dict[int, int]:

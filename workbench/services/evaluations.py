@@ -184,8 +184,12 @@ class Judged:
         )
 
 
-def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -> Judged:
+def judge(
+    session: Session, home: Home, run: Run, *, split: str | None = None, image_ids: Sequence[int] | None = None
+) -> Judged:
     """Join the run's out-of-sample predictions of a split (none: the one it was measured on) with the newest labels.
+
+    image_ids: these images instead of those that stand in the split now.
 
     Classes merged since count as one; a class that came since has probability 0. Labels of closed classes are left out.
     """
@@ -196,7 +200,11 @@ def judge(session: Session, home: Home, run: Run, *, split: str | None = None) -
     said = load_predictions(home, run.id)
     classes = dataset_queries.list_classes(session, dataset.id)
     open_ids = [cls.id for cls in classes if cls.is_open]
-    rows = _list_labelled(session, dataset, open_ids, split=split)
+    rows = (
+        _list_labelled(session, dataset, open_ids, split=split)
+        if image_ids is None
+        else queries.list_labelled_by_ids(session, image_ids, class_ids=open_ids)
+    )
     places = np.array([_or_minus_one(said.find(row.image_id)) for row in rows], np.int64)
     counted = _list_measured_anyway(home, run, split=split)
     kept = [

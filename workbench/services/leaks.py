@@ -174,15 +174,16 @@ def list_split_leaks(session: Session, dataset: Dataset, *, min_p: float = MIN_P
 def measure_run(
     session: Session, home: Home, run: Run, *, split: str | None = None, min_p: float = MIN_P
 ) -> RunLeak | None:
-    """What copies do to a run's accuracy; none where it has no unseen labelled images in the split.
+    """What copies do to a run's accuracy; none where it has no unseen labelled images to judge.
 
-    split: none for the one that the run was measured on. Also counts what the runs it began from were trained on.
+    split: as it stands now; none for the images that the run was measured on, wherever they stand by now.
+    Also counts what the runs it began from were trained on.
     """
-    judged = judge(session, home, run, split=split)
+    own = find_training_set(session, home, run)
+    judged = judge(session, home, run, split=split, image_ids=None if split else own.measured.tolist())
     if not len(judged.image_ids):
         return None
     dataset = session.get_one(Dataset, run.dataset_id)
-    own = find_training_set(session, home, run)
     taught = set(own.trained.tolist())
     for ancestor in run_queries.list_ancestors(session, run):
         taught.update(find_training_set(session, home, ancestor).trained.tolist())
