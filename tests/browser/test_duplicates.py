@@ -19,7 +19,8 @@ from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.models import DuplicateGroup, Image, Vote
 from workbench.queries import duplicates as queries
-from workbench.services import checks
+from workbench.queries.datasets import get_dataset
+from workbench.services import checks, duplicates
 from workbench.worker.context import Context
 from workbench.worker.imports import import_source
 
@@ -55,6 +56,19 @@ def mirror(picture: Picture.Image) -> Picture.Image:
 def crop(picture: Picture.Image) -> Picture.Image:
     """The inner 96 %."""
     return picture.resize((SIDE, SIDE), Picture.BICUBIC, box=(1.28, 1.28, SIDE - 1.28, SIDE - 1.28))
+
+
+def alter(
+    picture: Picture.Image, mirrored: bool, zoom: float, degrees: float, right: float, down: float
+) -> Picture.Image:
+    """What `ml.dedup.transforms.Transform` says, done: mirror, look at a place beside the middle, turned, enlarged."""
+    source = mirror(picture) if mirrored else picture
+    turn = np.radians(degrees)
+    around = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) / zoom
+    middle = np.array([SIDE / 2, SIDE / 2])
+    corner = middle + np.array([right, down]) * SIDE - around @ middle
+    matrix = [*around[0], corner[0], *around[1], corner[1]]
+    return source.transform((SIDE, SIDE), Picture.Transform.AFFINE, matrix, Picture.Resampling.BICUBIC)
 
 
 def png(picture: Picture.Image) -> bytes:
@@ -160,6 +174,13 @@ def tile(page: Page, words: str) -> int:
     return int(text.replace(",", ""))
 
 
+def read_levels(page: Page) -> float:
+    """How far the two images on the stage are apart, as the page says."""
+    found = re.search(r"([\d.]+) of 255", page.locator("#stage_says").inner_text())
+    assert found is not None
+    return float(found[1])
+
+
 def test_settling_one_by_one_and_in_bulk_undone_and_scanned_again(page: Page, live: Live, database: Database) -> None:
     scan(page, live)
     assert (tile(page, "open groups"), tile(page, "conflicting"), tile(page, "span splits")) == (EXACT + 4, 1, 1)
@@ -234,17 +255,12 @@ def test_two_images_blink_and_differ_in_one_place(page: Page, live: Live, databa
     expect(page.locator(".pairs")).to_contain_text("mirrored")
     expect(page.get_by_role("button", name="Mirror")).to_have_attribute("aria-pressed", "true")
 
-    def grey_levels() -> float:
-        found = re.search(r"([\d.]+) of 255", says.inner_text())
-        assert found is not None
-        return float(found[1])
-
     page.keyboard.press("v")
     expect(says).to_contain_text("grey levels apart")
-    aligned = grey_levels()
+    aligned = read_levels(page)
     assert aligned < 3  # mirrored back, the two are one
     page.keyboard.press("f")
-    assert grey_levels() > 4 * max(aligned, 1)
+    assert read_levels(page) > 4 * max(aligned, 1)
     page.keyboard.press("f")
     page.keyboard.press("v")
 
@@ -254,6 +270,42 @@ def test_two_images_blink_and_differ_in_one_place(page: Page, live: Live, databa
         expect(canvas).to_have_attribute("data-top", number)
     page.keyboard.press("b")
     expect(says).to_contain_text("showing")
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "zoom", "degrees", "right", "down"),
+    [(False, 1.1, 3, 0.02, 0.03), (True, 1.08, -4, 0.03, -0.02), (True, 0.93, 0, 0, 0)],
+)
+def test_images_are_brought_over_each_other_as_the_transform_says(
+    chromium: Browser, tmp_path: Path, mirrored: bool, zoom: float, degrees: float, right: float, down: float
+) -> None:
+    _write(tmp_path / "two", "circle/a.png", draw(7))
+    _write(tmp_path / "two", "circle/b.png", alter(draw(7), mirrored, zoom, degrees, right, down))
+    database = open_database(Home.at(tmp_path / "home"))
+    import_source(Context(database, database.home), dataset="two", source=str(tmp_path / "two"))
+    transform = {
+        "mirrored": mirrored, "zoom": zoom, "aspect": 1.0, "rotation": degrees, "shift": [right, down], "gain": 1.0,
+        "offset": 0.0, "part": "whole",
+    }  # fmt: skip
+    with database.write() as session:
+        dataset = get_dataset(session, "two")
+        ids = list(session.scalars(select(Image.id).order_by(Image.path)))
+        duplicates.refresh_near_groups(session, dataset, [duplicates.FoundGroup(ids, p=0.9)])
+        pair = duplicates.FoundPair(*ids, how="hashes", score=1, p=0.9, transform=transform, evidence=3)
+        duplicates.store_pairs(session, dataset, [pair])
+        group_id = session.scalars(select(DuplicateGroup.id)).one()
+    database.close()
+    with serve(tmp_path / "home", extra=("--web-only",)) as live:
+        page, problems = open_page(chromium.new_context())
+        page.goto(live.login_url)
+        page.goto(f"{live.url}/d/two/duplicates/{group_id}")
+        page.keyboard.press("v")
+        expect(page.locator("#stage_says")).to_contain_text("aligned")
+        aligned = read_levels(page)
+        page.keyboard.press("g")
+        assert aligned < 4 < 10 < read_levels(page)
+        page.context.close()
+    assert problems == Problems()
 
 
 def test_nothing_moves_by_itself_where_motion_is_unwanted(chromium: Browser, live: Live, database: Database) -> None:
