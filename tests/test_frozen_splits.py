@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.conftest import make_pets
-from tests.drawn import make_stripes
+from tests.drawn import draw_png, make_stripes
 from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
@@ -38,6 +38,7 @@ from workbench.services.predictions import load_predictions
 from workbench.services.verdict_files import VerdictRow
 from workbench.worker import trainings
 from workbench.worker.context import Context
+from workbench.worker.imports import import_source
 
 TINY: dict[str, Any] = {"image_size": 16, "threads": 1, "batch_size": 16, "precision": "float32"}
 
@@ -151,6 +152,27 @@ def test_the_builder_keeps_a_frozen_split_or_refuses(session: Session, alice: Us
     splits.build_split(session, dataset=dataset, user=alice, train=0.8, validation=0.2, test=0.0, keep="test")
     assert {image.id for image in images_of(session, dataset, "test")} == before
     assert len(images_of(session, dataset, "validation")) == 6
+
+
+def test_no_import_adds_images_to_a_frozen_split(database: Database, home: Home, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for split in ("train", "test"):
+        for number in range(2):
+            path = source / split / "rows" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(draw_png("rows", seed=10 * len(split) + number))
+    context = Context(database, home)
+    import_source(context, source=str(source), dataset="lines")
+    with database.write() as session:
+        dataset = dataset_queries.get_dataset(session, "lines")
+        freezing.freeze(session, dataset=dataset, user=users.ensure_admin(session))
+    for split in ("train", "test"):
+        (source / split / "rows" / "9.png").write_bytes(draw_png("rows", seed=90 + len(split)))
+    answer_ = import_source(context, source=str(source), dataset="lines")
+    assert answer_["imported"] == 1
+    assert [each["path"] for each in answer_["refused"]] == ["test/rows/9.png"]
+    assert "test is frozen" in answer_["refused"][0]["reason"]
+    import_source(context, source=str(source / "test"), dataset="lines", split="validation")
 
 
 # --- a model's own flags ----------------------------------------------------------------------------------------

@@ -148,11 +148,14 @@ def _read_batch(job: _Job, source: Source, entries: list[Entry]) -> Batch:
     with job.context.database.read() as session:
         paths = [entry.path for entry in entries]
         known = queries.list_known(session, dataset_id=job.dataset_id, paths=paths)
+        frozen = session.get_one(Dataset, job.dataset_id).frozen_split
     for entry in entries:
         job.unused.difference_update(entry.labels)
         if not job.wishes.apply(entry):
             batch.dropped += 1
             continue
+        if frozen is not None and entry.split == frozen and entry.path not in known:
+            entry.problem = entry.problem or f"{frozen} is frozen: unfreeze it first, or import into another split"
         try:
             _read_entry(job, source, entry, batch=batch, known=known)
         except (Refused, Unreadable) as error:
