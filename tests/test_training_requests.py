@@ -28,6 +28,10 @@ from workbench.services.training_requests import TrainingRequest, ask_for_traini
             ),
         ),
         (
+            TrainingRequest(folds=0, leave_out="near", promote=False),
+            "workbench train --dataset pets --arch compact --preset quick --seed 0 --set leave_out=near",
+        ),
+        (
             TrainingRequest(folds=0, vary="unmirrored", promote=False),
             "workbench train --dataset pets --arch compact --preset quick --seed 0 --set flip=false",
         ),
