@@ -1,25 +1,21 @@
 """Duplicate groups: formed, flagged, listed, settled, undone, scanned."""
 
-import io
-
-import numpy as np
 import pytest
-from PIL import Image as Picture
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from tests.conftest import make_pets
-from tests.drawn import add_image
-from tests.ml.test_dedup import altered, draw
+from tests.gallery import make_gallery
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Conflict, Invalid, NotFound
-from workbench.models import NOTHING_LEFT, Dataset, Decision, DuplicatePair, Image, ImageHash, Import, User
+from workbench.models import NOTHING_LEFT, Dataset, Decision, DuplicatePair, Image, User
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import Bulk
 from workbench.services import datasets, decisions, duplicates, settling
 from workbench.services.duplicates import FoundGroup
 from workbench.worker.context import Context
+from workbench.worker.fingerprints import ALGORITHM
 from workbench.worker.scans import scan_duplicates
 
 
@@ -296,32 +292,6 @@ def test_listing_costs_two_statements(database: Database, groups: int) -> None:
         assert (len(found), len(labels), len(statements)) == (groups, 2 * groups, 2)
 
 
-def png(pixels: np.ndarray) -> bytes:
-    target = io.BytesIO()
-    Picture.fromarray(pixels).save(target, "PNG")
-    return target.getvalue()
-
-
-def make_gallery(session: Session, home: Home) -> Dataset:
-    """Forty pictures, then copies of the first: equal, brighter, noisy, mirrored; and two blank ones."""
-    dataset = datasets.ensure_dataset(session, "gallery")
-    source = Import(dataset_id=dataset.id, source="drawn", format="folder", options={}, status="done")
-    session.add(source)
-    session.flush()
-    copies = altered(draw(0))
-    pictures = [*(draw(seed) for seed in range(40)), draw(0), copies["brighter"], copies["noisy"]]
-    pictures += [
-        np.ascontiguousarray(draw(0)[:, ::-1]),
-        np.full((48, 48), 7, np.uint8),
-        np.full((48, 48), 90, np.uint8),
-    ]
-    for number, pixels in enumerate(pictures):
-        add_image(
-            session, home, dataset, source, path=f"{number:02d}.png", data=png(pixels), label_id=None, split="train"
-        )
-    return dataset
-
-
 def test_a_scan_finds_copies_and_only_those(database: Database, home: Home) -> None:
     with database.write() as session:
         first_id = images_of(session, make_gallery(session, home))[0].id
@@ -330,9 +300,7 @@ def test_a_scan_finds_copies_and_only_those(database: Database, home: Home) -> N
 
     result = scan_duplicates(context, dataset="gallery")
 
-    assert (result["images"], result["pictures"], result["hashed"], result["flat"], result["unreadable"]) == (
-        46, 45, 45, 2, 0,
-    )  # fmt: skip
+    assert (result["images"], result["pictures"], result["flat"], result["unreadable"]) == (46, 45, 2, 0)
     assert (result["exact_groups"], result["near_groups"]) == (1, 1)
     with database.read() as session:
         dataset = datasets.queries.get_dataset(session, "gallery")
@@ -341,12 +309,10 @@ def test_a_scan_finds_copies_and_only_those(database: Database, home: Home) -> N
         assert near.group.p > 0.9
         pairs = list(session.scalars(select(DuplicatePair)))
         assert {bool(pair.transform and pair.transform["mirrored"]) for pair in pairs} == {True, False}
-    assert {message for _, _, message in told} == {
-        "Hashing", "Comparing hashes", "Reading candidates", "Comparing pictures",
-    }  # fmt: skip
+    assert all(0 <= done <= total for done, total, _ in told)
 
     again = scan_duplicates(context, dataset="gallery")
-    assert again == {**result, "hashed": 0}
+    assert (again["pairs"], again["near_groups"]) == (result["pairs"], 1)
 
 
 def test_a_scan_respects_what_reviewers_rejected_until_they_take_it_back(database: Database, home: Home) -> None:
@@ -370,21 +336,16 @@ def test_a_scan_respects_what_reviewers_rejected_until_they_take_it_back(databas
     assert scan_duplicates(context, dataset="gallery")["near_groups"] == 1
 
 
-def test_a_scan_goes_on_where_it_was_killed_and_counts_files_that_are_gone(database: Database, home: Home) -> None:
+def test_a_scan_counts_files_that_are_gone_and_looks_again(database: Database, home: Home) -> None:
     with database.write() as session:
-        dataset = make_gallery(session, home)
-        images = images_of(session, dataset)
+        images = images_of(session, make_gallery(session, home))
         gone = home.objects / images[1].file_sha256[:2] / images[1].file_sha256[2:]
         saved = gone.read_bytes()
         gone.unlink()
-        session.add(ImageHash(pixel_sha256=images[2].pixel_sha256, algorithm="phash-256-mirrored", value=b""))
     context = Context(database, home)
-
-    result = scan_duplicates(context, dataset="gallery")
-    assert (result["hashed"], result["unreadable"], result["flat"]) == (43, 1, 3)
-
+    assert scan_duplicates(context, dataset="gallery")["unreadable"] == 1
     gone.write_bytes(saved)
-    assert scan_duplicates(context, dataset="gallery")["hashed"] == 1
+    assert scan_duplicates(context, dataset="gallery")["unreadable"] == 0
 
 
 def test_a_scan_of_nothing_finds_nothing(database: Database, home: Home) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Answer, call
-from tests.test_duplicates import images_of, make_gallery
+from tests.gallery import make_gallery
+from tests.test_duplicates import images_of
 from workbench.config import Home
 from workbench.db import Database
 from workbench.services import duplicates

@@ -8,7 +8,8 @@ from sqlalchemy import event, func, insert, select
 from sqlalchemy.orm import Session
 
 from tests.conftest import make_pets
-from tests.test_duplicates import images_of, make_copies, make_gallery, only_group, rows
+from tests.gallery import make_gallery
+from tests.test_duplicates import images_of, make_copies, only_group, rows
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Conflict, Invalid
@@ -16,7 +17,7 @@ from workbench.models import Dataset, Decision, DuplicateGroup, DuplicatePair, I
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import Bulk
 from workbench.services import checks, datasets, decisions, duplicates, imports, settling, users
-from workbench.services.duplicates import FoundGroup, FoundPair, group_key
+from workbench.services.duplicates import FoundGroup, group_key
 from workbench.services.history import list_entries
 from workbench.worker.context import Context
 from workbench.worker.scans import scan_duplicates
@@ -389,14 +390,10 @@ def test_groups_are_found_by_certainty_and_by_the_change_between_their_images(se
         {"mirrored": True}, {"mirrored": False, "zoom": 1.1, "part": "top"},
         {"mirrored": False, "rotation": -3, "shift": [0, 0.05]}, {"zoom": 1.001, "offset": 30, "shift": [0, 0]},
     ]  # fmt: skip
-    duplicates.store_pairs(
-        session,
-        dataset,
-        [
-            FoundPair(a.id, b.id, how="hashes", score=1, p=1, transform=change, evidence=0)
-            for (a, b), change in zip(groups, changes, strict=True)
-        ],
-    )
+    for (one, other), change in zip(groups, changes, strict=True):
+        pair = {"a_id": one.id, "b_id": other.id, "how": "hashes", "score": 1, "p": 1, "transform": change}
+        session.add(DuplicatePair(dataset_id=dataset.id, **pair))
+    session.flush()
 
     def places(**wanted: object) -> list[int]:
         return [(each.images[0].id - images[0].id) // 2 for each in queries.list_groups(session, dataset.id, **wanted)]
@@ -420,6 +417,17 @@ def test_what_could_go_counts_images_in_use(session: Session, pets: Dataset, bob
     decisions.decide(session, image=images[4], user=bob, verdict="exclude")
     counts = queries.count_groups(session, pets.id)
     assert (counts.redundant, counts.removable, counts.open) == (3, 1, 1)
+
+
+def test_what_was_settled_inside_a_near_group_is_listed_beside_it(session: Session, pets: Dataset, bob: User) -> None:
+    images = make_copies(session, pets, (0, 1))
+    (near,) = add_near(session, pets, images[:3])
+    assert settling.settle_in_bulk(session, pets, bob, bulk=Bulk()) == 1
+    assert [row[0] for row in rows(session, pets)] == [[image.id for image in images[:3]]]
+    assert [row[0] for row in rows(session, pets, state="settled")] == [[image.id for image in images[:2]]]
+    assert queries.count_groups(session, pets.id).groups == 1  # each picture in one group
+    settling.settle(session, dataset=pets, user=bob, group=near, verdict="keep_best")
+    assert len(rows(session, pets, state="settled")) == 2
 
 
 @pytest.mark.parametrize("size", [2, 5])

@@ -1,23 +1,20 @@
 """Duplicates in a real Chromium: scanned, settled by keyboard, one by one and in bulk, undone, scanned again."""
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image as Picture
-from PIL import ImageFilter
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 
 from tests.browser.conftest import Problems, axe_violations, open_page
 from tests.browser.test_loop import wait_until_scanned
+from tests.gallery import alter, brighten, crop, draw, mirror, write
 from tests.live import Live, serve
 from workbench.config import Home
 from workbench.db import Database, open_database
-from workbench.models import DuplicateGroup, Image, Vote
+from workbench.models import DuplicateGroup, DuplicatePair, Image, Vote
 from workbench.queries import duplicates as queries
 from workbench.queries.datasets import get_dataset
 from workbench.services import checks, duplicates
@@ -25,82 +22,28 @@ from workbench.worker.context import Context
 from workbench.worker.imports import import_source
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-SIDE = 64
 EXACT = 50  # pictures that are there twice, without conflict
 KINDS = ("circle", "square")
-
-
-def draw(seed: int) -> Picture.Image:
-    """A rich picture: soft clouds in four sizes and a dozen discs, like no other seed's."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((SIDE, SIDE), np.float32)
-    for cells in (3, 6, 12, 24):
-        noise = Picture.fromarray(rng.integers(0, 256, (cells, cells), np.uint8)).resize((SIDE, SIDE), Picture.BICUBIC)
-        total += np.asarray(noise, np.float32) / cells**0.6
-    y, x = np.mgrid[:SIDE, :SIDE]
-    for _ in range(12):
-        centre, radius, ink = rng.integers(4, SIDE - 4, 2), rng.integers(3, 9), rng.normal(0, 45)
-        total += ink * ((x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2)
-    spread = (total - total.min()) / (total.max() - total.min())
-    return Picture.fromarray((30 + 180 * spread).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
-
-
-def brighten(picture: Picture.Image) -> Picture.Image:
-    return picture.point(lambda level: min(255, round(1.1 * level + 12)))
-
-
-def mirror(picture: Picture.Image) -> Picture.Image:
-    return picture.transpose(Picture.Transpose.FLIP_LEFT_RIGHT)
-
-
-def crop(picture: Picture.Image) -> Picture.Image:
-    """The inner 96 %."""
-    return picture.resize((SIDE, SIDE), Picture.BICUBIC, box=(1.28, 1.28, SIDE - 1.28, SIDE - 1.28))
-
-
-def alter(
-    picture: Picture.Image, mirrored: bool, zoom: float, degrees: float, right: float, down: float
-) -> Picture.Image:
-    """What `ml.dedup.transforms.Transform` says, done: mirror, look at a place beside the middle, turned, enlarged."""
-    source = mirror(picture) if mirrored else picture
-    turn = np.radians(degrees)
-    around = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) / zoom
-    middle = np.array([SIDE / 2, SIDE / 2])
-    corner = middle + np.array([right, down]) * SIDE - around @ middle
-    matrix = [*around[0], corner[0], *around[1], corner[1]]
-    return source.transform((SIDE, SIDE), Picture.Transform.AFFINE, matrix, Picture.Resampling.BICUBIC)
-
-
-def png(picture: Picture.Image) -> bytes:
-    target = io.BytesIO()
-    picture.save(target, "PNG")
-    return target.getvalue()
 
 
 def write_gallery(folder: Path) -> Path:
     """100 files of fifty pictures, and near copies: over two classes, over two splits, a pair, three of one."""
     for number in range(EXACT):
         for name in ("one", "two"):
-            _write(folder, f"train/{KINDS[number % 2]}/{number:02d}-{name}.png", draw(number))
+            write(folder, f"train/{KINDS[number % 2]}/{number:02d}-{name}.png", draw(number))
     for number in range(EXACT, EXACT + 20):
-        _write(folder, f"train/{KINDS[number % 2]}/{number}.png", draw(number))
+        write(folder, f"train/{KINDS[number % 2]}/{number}.png", draw(number))
     conflict, cross, pair, three = (draw(seed) for seed in (1001, 1002, 1003, 1004))
-    _write(folder, "train/circle/conflict.png", conflict)
-    _write(folder, "train/square/conflict-brighter.png", brighten(conflict))
-    _write(folder, "train/circle/cross.png", cross)
-    _write(folder, "test/circle/cross-mirrored.png", mirror(cross))
-    _write(folder, "train/square/pair.png", pair)
-    _write(folder, "train/square/pair-cropped.png", crop(pair))
-    _write(folder, "train/circle/three.png", three)
-    _write(folder, "train/circle/three-brighter.png", brighten(three))
-    _write(folder, "train/circle/three-cropped.png", crop(three))
+    write(folder, "train/circle/conflict.png", conflict)
+    write(folder, "train/square/conflict-brighter.png", brighten(conflict))
+    write(folder, "train/circle/cross.png", cross)
+    write(folder, "test/circle/cross-mirrored.png", mirror(cross))
+    write(folder, "train/square/pair.png", pair)
+    write(folder, "train/square/pair-cropped.png", crop(pair))
+    write(folder, "train/circle/three.png", three)
+    write(folder, "train/circle/three-brighter.png", brighten(three))
+    write(folder, "train/circle/three-cropped.png", crop(three))
     return folder
-
-
-def _write(folder: Path, path: str, picture: Picture.Image) -> None:
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(png(picture))
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +222,12 @@ def test_two_images_blink_and_differ_in_one_place(page: Page, live: Live, databa
 def test_images_are_brought_over_each_other_as_the_transform_says(
     chromium: Browser, tmp_path: Path, mirrored: bool, zoom: float, degrees: float, right: float, down: float
 ) -> None:
-    _write(tmp_path / "two", "circle/a.png", draw(7))
-    _write(tmp_path / "two", "circle/b.png", alter(draw(7), mirrored, zoom, degrees, right, down))
+    write(tmp_path / "two", "circle/a.png", draw(7))
+    write(
+        tmp_path / "two",
+        "circle/b.png",
+        alter(draw(7), mirrored=mirrored, zoom=zoom, degrees=degrees, right=right, down=down),
+    )
     database = open_database(Home.at(tmp_path / "home"))
     import_source(Context(database, database.home), dataset="two", source=str(tmp_path / "two"))
     transform = {
@@ -291,8 +238,8 @@ def test_images_are_brought_over_each_other_as_the_transform_says(
         dataset = get_dataset(session, "two")
         ids = list(session.scalars(select(Image.id).order_by(Image.path)))
         duplicates.refresh_near_groups(session, dataset, [duplicates.FoundGroup(ids, p=0.9)])
-        pair = duplicates.FoundPair(*ids, how="hashes", score=1, p=0.9, transform=transform, evidence=3)
-        duplicates.store_pairs(session, dataset, [pair])
+        pair = {"a_id": ids[0], "b_id": ids[1], "how": "hashes", "score": 1, "p": 0.9, "transform": transform}
+        session.add(DuplicatePair(dataset_id=dataset.id, **pair))
         group_id = session.scalars(select(DuplicateGroup.id)).one()
     database.close()
     with serve(tmp_path / "home", extra=("--web-only",)) as live:

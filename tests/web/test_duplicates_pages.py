@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import Browser, make_pets
 from workbench.db import Database
-from workbench.models import Attribute, Class, DuplicateGroup, Image, Job, utc_now
+from workbench.models import Attribute, Class, DuplicateGroup, DuplicatePair, Image, Job, utc_now
 from workbench.queries.duplicates import MemberRow, list_groups_of_image
 from workbench.services import duplicates
-from workbench.services.duplicates import FoundGroup, FoundPair
+from workbench.services.duplicates import FoundGroup
 from workbench.services.group_pages import Member, find_differing, fit_scale, suggest
 
 BrowserAs = Callable[[str], Browser]
@@ -275,15 +275,12 @@ def families(database: Database) -> dict[str, int]:
             session, dataset, [FoundGroup(cats, score=1, p=0.995), FoundGroup(dogs, score=0.8, p=0.7)]
         )
         changed = {"mirrored": True, "zoom": 1.1, "aspect": 1, "rotation": 0, "shift": [0, 0], "gain": 1, "offset": 9}
-        duplicates.store_pairs(
-            session,
-            dataset,
-            [
-                FoundPair(cats[0], cats[2], how="hashes", score=1, p=0.995, transform=changed, evidence=5),
-                FoundPair(dogs[1], dogs[2], how="features", score=1, p=0.7, transform={"mirrored": False}, evidence=1),
-                FoundPair(dogs[0], dogs[1], how="hashes", score=1, p=0.9, transform=None, evidence=1),
-            ],
-        )
+        for one, other, how, chance, transform in (
+            (cats[0], cats[2], "hashes", 0.995, changed), (dogs[1], dogs[2], "features", 0.7, {"mirrored": False}),
+            (dogs[0], dogs[1], "hashes", 0.9, None),
+        ):  # fmt: skip
+            pair = {"a_id": one, "b_id": other, "how": how, "score": 1, "p": chance, "transform": transform}
+            session.add(DuplicatePair(dataset_id=dataset.id, **pair))
     return {"cats": group_with(database, "cat/2.png"), "dogs": group_with(database, "dog/0.png")}
 
 

@@ -166,7 +166,11 @@ def _filter(dataset_id: int, wanted: Wanted) -> Select[DuplicateGroup]:
         query = query.where(DuplicateGroup.p < wanted["below_p"])
     if transform is not None:
         query = query.where(_has_pair(transform))
-    return query.where(_stands_alone() if kind is None else DuplicateGroup.kind == kind)
+    if kind is not None:
+        return query.where(DuplicateGroup.kind == kind)
+    if state == "settled":  # what has a verdict of its own is listed whatever speaks for it
+        return query.where(or_(_stands_alone(), DuplicateGroup.settled_action.is_not(None)))
+    return query.where(_stands_alone())
 
 
 def _has_pair(kind: str) -> ColumnElement[bool]:

@@ -131,9 +131,10 @@ def _summary(dataset: Dataset, listing: Listing) -> dict[str, Any]:
     exact = Bulk() if listing.kind != "near" and not narrowed else None
     near = Bulk(exact=False, min_p=NEAR_IN_BULK) if listing.kind != "exact" and not narrowed else None
     waiting: Wanted = {**listing.scope, "state": "open"}
+    settled: Wanted = {**listing.scope, "state": "settled"}
     return {
         "open_counts": queries.count_groups(db(), dataset.id, **waiting),
-        "all_counts": queries.count_groups(db(), dataset.id, **listing.scope),
+        "settled": queries.count_groups(db(), dataset.id, **settled).groups,
         "any_group": queries.get_newest_id(db(), dataset.id) > 0,
         "clear": queries.count_in_bulk(db(), dataset.id, exact) if exact else None,
         "clear_near": queries.count_in_bulk(db(), dataset.id, near) if near else None,
