@@ -82,3 +82,31 @@ def add_image(
     session.add(image)
     session.flush()
     return image
+
+
+def draw(seed: int, *, height: int = 48, width: int = 48) -> np.ndarray:
+    """A grey picture with structure at several sizes, as photographs have."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width))
+    for cells in (3, 6, 12, 24):
+        coarse = Picture.fromarray(rng.normal(0, 1, (cells, cells)).astype(np.float32))
+        total += np.asarray(coarse.resize((width, height), Picture.Resampling.BICUBIC)) / np.sqrt(cells)
+    return np.clip(128 + 60 * total, 0, 255).astype(np.uint8)
+
+
+def altered(picture: np.ndarray) -> dict[str, np.ndarray]:
+    """Copies of a grey picture as they are met in the wild."""
+    height, width = picture.shape
+    rng = np.random.default_rng(1)
+    larger = Picture.fromarray(picture).resize((round(width * 1.1), round(height * 1.1)), Picture.Resampling.BICUBIC)
+    masked = picture.copy()
+    masked[round(height * 0.58) :] = 0
+    return {
+        "brighter": np.clip(picture * 0.8 + 40, 0, 255).astype(np.uint8),
+        "noisy": np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8),
+        "shifted": np.roll(picture, 2, axis=1),
+        "enlarged": np.asarray(larger)[2 : height + 2, 2 : width + 2],
+        "smaller": np.asarray(Picture.fromarray(picture).resize((width // 2, height // 2))),
+        "mirrored": np.ascontiguousarray(picture[:, ::-1]),
+        "masked": masked,
+    }

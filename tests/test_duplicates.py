@@ -15,7 +15,6 @@ from workbench.queries.duplicates import Bulk
 from workbench.services import datasets, decisions, duplicates, settling
 from workbench.services.duplicates import FoundGroup
 from workbench.worker.context import Context
-from workbench.worker.fingerprints import ALGORITHM
 from workbench.worker.scans import scan_duplicates
 
 

@@ -1,5 +1,6 @@
-"""Near copies: hash every picture, find candidate pairs, verify them on pixels, group what holds.
+"""Near copies: what a picture looks like in short, which pairs to compare, how they compare, what groups they form.
 
-The four steps are one module each, and each can be replaced without the others: `hashes` (pictures -> bits), `search`
-(bits -> candidate pairs), `verify` (pairs of pictures -> score and P(same picture)), `groups` (pairs -> groups).
+One module a step, each replaceable without the others: `fingerprints` (picture -> 1,152 bytes), `descriptors` (of views
+of fingerprints), `candidates` (-> pairs worth comparing), `alignment` (pairs -> what agrees), `chance` (-> P(same
+picture)), `groups` (pairs -> groups), `transforms` (what turned one into the other). `scan` runs them in order.
 """

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAJORITY = 0.5
+_WHOLLY = 24  # pictures of a group up to which each is compared with each
+_WITH = 8  # pictures that each one of a larger group is compared with
 
 
 @dataclass(frozen=True)
@@ -28,35 +30,59 @@ def group_pairs(
     min_p: float = 0.5,
     apart: Iterable[tuple[int, int]] = (),
 ) -> list[Group]:
-    """Groups of rows, best pairs first; two groups join only if most of the pairs between them hold.
+    """Groups of rows, likeliest pairs first; two groups join only if most of the pairs compared between them hold.
 
-    a, b: int64 (M,) rows, each pair once in either order. scores, p: float32 (M,). min_p: weaker pairs are no links.
-    apart: pairs of rows that may never stand in one group, whatever links them.
-    Returns groups of two or more rows, by their first row; no row is in two. A picture that resembles one member of a
-    group but not the majority of it starts no chain: it stays out, or joins whatever it fits better.
-    Deterministic, ties in the order of the rows. Time O(M log M), memory O(M).
+    a, b: int64 (M,) rows of the pairs that were compared, each once in either order. scores, p: float32 (M,). min_p: a
+    pair below is no link, and speaks against joining. apart: pairs of rows that may never stand in one group, whatever
+    links them. Returns groups of two or more rows, by their first row; no row is in two. A picture that resembles one
+    member of a group but not most of those it was compared with starts no chain: it stays out, or joins what it fits
+    better. Deterministic, ties in the order of the rows. Time O(M log M), memory O(M).
     """
-    order = [int(pair) for pair in np.lexsort((b, a, -scores)) if p[pair] >= min_p]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    order = [int(pair) for pair in np.lexsort((high, low, -scores, -p)) if p[pair] >= min_p]
     links: _Links = defaultdict(dict)
     for pair in order:
         one, other = int(a[pair]), int(b[pair])
-        links[one][other] = links[other][one] = (float(scores[pair]), float(p[pair]))
-    forest = _Forest(links, apart)
+        links[one][other] = links[other][one] = (float(p[pair]), float(scores[pair]))
+    against = [(int(a[pair]), int(b[pair])) for pair in np.flatnonzero(p < min_p)]
+    forest = _Forest(links, against, apart)
     for pair in order:
         forest.try_join(int(a[pair]), int(b[pair]))
     return [_describe(rows, links) for rows in forest.list_groups()]
+
+
+def list_uncompared(a: NDArray[np.int64], b: NDArray[np.int64], *, holds: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pairs that grouping would ask for: of pictures that links connect and that nobody has compared yet.
+
+    a, b: int64 (M,) rows of the pairs compared. holds: bool (M,), which of them are links. Returns int64 (K, 2), lower
+    row first, ascending. Up to 24 connected pictures each pair of them; in larger webs each picture with the eight
+    first ones, so that ten thousand almost equal pictures stay linear.
+    """
+    webs = _Forest({int(row): {} for row in np.unique(np.concatenate([a[holds], b[holds]]))}, (), ())
+    for one, other in zip(a[holds], b[holds], strict=True):
+        webs.connect(int(one), int(other))
+    known = set(zip(np.minimum(a, b).tolist(), np.maximum(a, b).tolist(), strict=True))
+    wanted = []
+    for rows in webs.list_groups():
+        first = rows if len(rows) <= _WHOLLY else rows[:_WITH]
+        wanted += [(one, other) for one in first for other in rows if one < other and (one, other) not in known]
+    return np.array(sorted(wanted), np.int64).reshape(-1, 2)
 
 
 _Links = dict[int, dict[int, tuple[float, float]]]
 
 
 class _Forest:
-    """Growing groups, each named by one of its rows, and how many links there are between any two of them."""
+    """Growing groups, each named by one of its rows, and what was compared between any two of them."""
 
-    def __init__(self, links: _Links, apart: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, links: _Links, against: Iterable[tuple[int, int]], apart: Iterable[tuple[int, int]]) -> None:
         self._members = {row: [row] for row in links}
         self._name = {row: row for row in links}
-        self._between = {row: dict.fromkeys(others, 1) for row, others in links.items()}
+        # group -> other group -> (pairs that hold, pairs compared)
+        self._between = {row: dict.fromkeys(others, (1, 1)) for row, others in links.items()}
+        for one, other in against:
+            if one in self._between and other in self._between:
+                self._between[one][other] = self._between[other][one] = (0, 1)
         self._apart: dict[int, set[int]] = defaultdict(set)  # row -> rows that it may not be with
         for one, other in apart:
             self._apart[one].add(other)
@@ -66,8 +92,14 @@ class _Forest:
         left, right = self._name[one], self._name[other]
         if left == right:
             return
-        pairs = len(self._members[left]) * len(self._members[right])
-        if self._between[left][right] >= MAJORITY * pairs and not self._are_apart(left, right):
+        holding, compared = self._between[left][right]
+        if holding >= MAJORITY * compared and not self._are_apart(left, right):
+            self._join(left, right)
+
+    def connect(self, one: int, other: int) -> None:
+        """Join whatever was compared."""
+        left, right = self._name[one], self._name[other]
+        if left != right:
             self._join(left, right)
 
     def _are_apart(self, left: int, right: int) -> bool:
@@ -77,18 +109,19 @@ class _Forest:
         return any(not others.isdisjoint(self._apart[row]) for row in self._members[left] if row in self._apart)
 
     def _join(self, left: int, right: int) -> None:
-        if len(self._between[left]) < len(self._between[right]):  # move the smaller table
-            left, right = right, left
+        if len(self._between[left]) + len(self._members[left]) < len(self._between[right]) + len(self._members[right]):
+            left, right = right, left  # move the smaller tables
         moved = self._members.pop(right)
         self._members[left] += moved
         self._name.update(dict.fromkeys(moved, left))
-        del self._between[left][right]
-        for neighbour, count in self._between.pop(right).items():
+        self._between[left].pop(right, None)
+        for neighbour, (holding, compared) in self._between.pop(right).items():
             if neighbour == left:
                 continue
             table = self._between[neighbour]
             del table[right]
-            table[left] = self._between[left][neighbour] = table.get(left, 0) + count
+            held, seen = table.get(left, (0, 0))
+            table[left] = self._between[left][neighbour] = (held + holding, seen + compared)
 
     def list_groups(self) -> list[list[int]]:
         return sorted(sorted(rows) for rows in self._members.values() if len(rows) > 1)
@@ -97,5 +130,5 @@ class _Forest:
 def _describe(rows: list[int], links: _Links) -> Group:
     inside = set(rows)
     best = [max(link for other, link in links[row].items() if other in inside) for row in rows]
-    score, p = min(best)
+    p, score = min(best)
     return Group(rows=tuple(rows), score=score, p=p)

@@ -23,7 +23,7 @@ class ImageHash(Base):
 class DuplicatePair(Base):
     """Two images that a scan holds for the same picture. `a_id < b_id`.
 
-    transform: what makes a out of b, as `ml.dedup.verify.Transform` says it. evidence: the log-odds that they are one
+    transform: what makes b out of a, as `ml.dedup.transforms.Transform` says it. evidence: log-odds that they are one
     picture before the reviewers' verdicts were learned from; `p` is what came out after.
     """
 

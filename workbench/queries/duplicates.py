@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from workbench.errors import Invalid, NotFound
-from workbench.models import NOTHING_LEFT, Decision, DuplicateGroup, DuplicateMember, DuplicatePair, Image, ImageHash
+from workbench.models import NOTHING_LEFT, Decision, DuplicateGroup, DuplicateMember, DuplicatePair, Image
 from workbench.models import transforms as words
 from workbench.models.states import verdict_keys
 from workbench.queries import decisions as log
@@ -484,50 +484,35 @@ def list_verdicts(session: Session, dataset_id: int) -> dict[str, Decision]:
 
 def list_rejected(session: Session, dataset_id: int) -> list[list[int]]:
     """The ids of images that a reviewer said are not the same picture: those of one list are pairwise apart."""
-    rejected = []
-    for line in _list_standing(session, dataset_id):
-        detail = line.detail or {}
-        if detail["verdict"] == "not_duplicates":
-            rejected.append(list(detail["images"]))
-        apart = detail.get("apart", [])
-        rejected += [[stranger, other] for stranger in apart for other in detail["images"] if other not in set(apart)]
-    return rejected
+    return [images for line in list_standing(session, dataset_id) for images in rejected_by(line)]
 
 
 def list_confirmed(session: Session, dataset_id: int) -> list[list[int]]:
     """The ids of images that a reviewer said are one picture, verdict by verdict."""
-    confirmed = []
-    for line in _list_standing(session, dataset_id):
-        detail = line.detail or {}
-        if detail["verdict"] != "not_duplicates":
-            apart = set(detail.get("apart", ()))
-            confirmed.append([image_id for image_id in detail["images"] if image_id not in apart])
-    return confirmed
+    return [images for line in list_standing(session, dataset_id) if (images := confirmed_by(line))]
 
 
-def _list_standing(session: Session, dataset_id: int) -> list[Decision]:
+def rejected_by(line: Decision) -> list[list[int]]:
+    """What one verdict says is pairwise apart."""
+    detail = line.detail or {}
+    if detail["verdict"] == "not_duplicates":
+        return [list(detail["images"])]
+    apart = detail.get("apart", [])
+    return [[stranger, other] for stranger in apart for other in detail["images"] if other not in set(apart)]
+
+
+def confirmed_by(line: Decision) -> list[int]:
+    """What one verdict says is one picture."""
+    detail = line.detail or {}
+    if detail["verdict"] == "not_duplicates":
+        return []
+    apart = set(detail.get("apart", ()))
+    return [image_id for image_id in detail["images"] if image_id not in apart]
+
+
+def list_standing(session: Session, dataset_id: int) -> list[Decision]:
+    """The verdicts that count, each once."""
     return list({line.id: line for line in list_verdicts(session, dataset_id).values()}.values())
-
-
-def list_pictures(session: Session, dataset_id: int) -> list[tuple[str, int]]:
-    """Each distinct picture of a data set: its pixel hash and its first image, in the order of the images."""
-    query = (
-        select(Image.pixel_sha256, func.min(Image.id).label("first_id"))
-        .where(Image.dataset_id == dataset_id)
-        .group_by(Image.pixel_sha256)
-        .order_by("first_id")
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
-
-
-def get_hashes(session: Session, pixel_hashes: Sequence[str], *, algorithm: str) -> dict[str, bytes]:
-    found = {}
-    for chunk in _chunks(pixel_hashes):
-        query = select(ImageHash.pixel_sha256, ImageHash.value).where(
-            ImageHash.algorithm == algorithm, ImageHash.pixel_sha256.in_(chunk)
-        )
-        found.update({row[0]: row[1] for row in session.execute(query)})
-    return found
 
 
 def list_images(session: Session, image_ids: Sequence[int]) -> list[Image]:

@@ -7,7 +7,7 @@ a reviewer says that the near group's pictures are not the same.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert
@@ -38,7 +38,7 @@ class FoundPair:
     how: str
     score: float
     p: float
-    transform: dict[str, Any]
+    transform: dict[str, Any] | None
     evidence: float
 
 
@@ -128,17 +128,15 @@ def _place_exact_groups(session: Session, dataset: Dataset) -> None:
 
 
 def store_hashes(session: Session, hashes: dict[str, bytes], *, algorithm: str) -> None:
-    """Keep perceptual hashes by pixel hash. The caller gives only those that are not there yet."""
+    """Keep fingerprints by pixel hash. The caller gives only those that are not there yet."""
     rows = [{"pixel_sha256": key, "algorithm": algorithm, "value": value} for key, value in hashes.items()]
     if rows:
         session.execute(insert(ImageHash), rows)
 
 
-def clear_pairs(session: Session, dataset: Dataset) -> None:
+def replace_pairs(session: Session, dataset: Dataset, pairs: Sequence[FoundPair]) -> None:
+    """Keep these pairs of the data set and no others."""
     session.execute(delete(DuplicatePair).where(DuplicatePair.dataset_id == dataset.id))
-
-
-def store_pairs(session: Session, dataset: Dataset, pairs: Sequence[FoundPair]) -> None:
-    rows = [{"dataset_id": dataset.id, **asdict(pair)} for pair in pairs]
+    rows = [{"dataset_id": dataset.id, **vars(pair)} for pair in pairs]
     if rows:
         session.execute(insert(DuplicatePair), rows)

@@ -1,217 +1,265 @@
 """Scans: what a look at every image of a data set finds. One function per kind, named in SCANS."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.dedup import candidates, scan
+from ml.dedup.candidates import Candidates
+from ml.dedup.chance import Calibration, probability, refit
 from ml.dedup.groups import Group, group_pairs
-from ml.dedup.hashes import BYTES, hash_pictures, to_grey
-from ml.dedup.search import Candidates, find_candidates
-from ml.dedup.verify import SIDE, draw_pairs, learn_scale, make_thumbnail, probability, verify_pairs
-from ml.images import Unreadable, decode
-from workbench import storage
-from workbench.errors import NotFound
-from workbench.models import Image, utc_now
+from ml.dedup.scan import LEAST_P, Pairs
+from workbench.models import Dataset, utc_now
 from workbench.queries import datasets
-from workbench.queries import duplicates as queries
+from workbench.queries import duplicates as groups
+from workbench.queries import pairs as queries
 from workbench.services import duplicates
 from workbench.services.duplicates import FoundGroup, FoundPair
 from workbench.worker.context import Context
+from workbench.worker.features import propose_by_features
+from workbench.worker.fingerprints import ALGORITHM, Pictures, read_pictures
+from workbench.worker.journal import Arrays, Journal
 
-ALGORITHM = "phash-256-mirrored"  # plain and mirrored hash one after the other; nothing for a flat picture
-MIN_P = 0.5  # of the pairs that make groups
-KEPT_P = 0.1  # of the pairs that are kept
-_CHUNK = 1000
+_KEPT_P = 0.05  # of the pairs that are kept, beside those that spoke against joining groups
+_CHUNK = 8192  # candidates compared between two entries of the journal
 
 
-@dataclass
-class _Pictures:
-    """The distinct pictures of a data set, one row each: equal pixels are one picture, however often they come."""
+@dataclass(frozen=True)
+class _Known:
+    """What earlier scans compared, as rows of the pictures. how, transform: by (a, b)."""
 
-    pixel_hashes: list[str]
-    first_ids: list[int]
-    copies: dict[int, list[int]]  # first id -> all ids, for pictures that come more than once
-    hashes: dict[str, bytes] = field(default_factory=dict)
-    unreadable: int = 0
-    hashed: int = 0
+    pairs: Pairs
+    how: dict[tuple[int, int], str]
+    transform: dict[tuple[int, int], dict[str, Any] | None]
 
 
 def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
-    """Find near copies and form the groups anew. Run again after a kill it computes only what is missing."""
-    pictures = _read_pictures(context, dataset)
-    _hash_missing(context, pictures)
-    rows = [row for row, key in enumerate(pictures.pixel_hashes) if pictures.hashes.get(key)]
-    codes = np.frombuffer(b"".join(pictures.hashes[pictures.pixel_hashes[row]] for row in rows), np.uint8)
-    codes = codes.reshape(-1, 2, BYTES)  # (N, plain and mirrored, bytes)
-    found = find_candidates(
-        codes[:, 0], codes[:, 1], on_progress=lambda done, total: context.progress(done, total, "Comparing hashes")
-    )
-    images = [pictures.first_ids[row] for row in rows]
-    return _verify_and_store(context, dataset, pictures, images, found)
+    """Find near copies and form the groups anew.
 
-
-def _read_pictures(context: Context, name: str) -> _Pictures:
+    Only pictures that came since the last scan are compared with the others. Run again after a kill it goes on where
+    it was, and ends with the same pairs.
+    """
     with context.database.read() as session:
-        dataset = datasets.get_dataset(session, name)
-        found = queries.list_pictures(session, dataset.id)
-        pictures = _Pictures(
-            pixel_hashes=[row[0] for row in found],
-            first_ids=[row[1] for row in found],
-            copies={ids[0]: ids for ids in queries.list_exact_copies(session, dataset.id)},
-        )
-        pictures.hashes = queries.get_hashes(session, pictures.pixel_hashes, algorithm=ALGORITHM)
-    return pictures
+        held = datasets.get_dataset(session, dataset)
+        exact = groups.list_exact_copies(session, held.id)
+    pictures = read_pictures(context, held.id)
+    new = _list_new(held, pictures)
+    known = _read_known(context, held, pictures) if new is not None else None
+    journal = Journal.open(
+        context.home.root / "scans" / str(held.id),
+        of=[ALGORITHM.encode(), pictures.image_ids.tobytes(), (new if new is not None else np.zeros(0)).tobytes()],
+    )
+    calibration = _calibrate(context, held, pictures, known)
+    found = _propose(context, journal, pictures, new)
+    pairs = _compare(context, journal, pictures, found)
+    if known is not None:
+        pairs = scan.join(pairs, known.pairs)
+    context.progress(0, 1, "Forming groups")
+    pairs = scan.close(pictures.fingerprints, pairs, calibration=calibration)
+    proposed = propose_by_features(context, held, pictures, pairs)
+    if proposed is not None:
+        pairs = scan.close(pictures.fingerprints, scan.join(pairs, proposed), calibration=calibration)
+    result = _store(
+        context,
+        dataset,
+        pictures,
+        exact,
+        _Outcome(pairs, calibration, known, set(_names(proposed)) if proposed is not None else set()),
+    )
+    journal.remove()
+    return {**result, "compared": len(pictures.image_ids) if new is None else int(new.sum())}
 
 
-def _hash_missing(context: Context, pictures: _Pictures) -> None:
-    missing = [
-        image_id
-        for key, image_id in zip(pictures.pixel_hashes, pictures.first_ids, strict=True)
-        if key not in pictures.hashes
-    ]
-    for start, images, greys in _read_greys(context, missing, "Hashing"):
-        new = _hash_chunk(images, greys)
-        with context.database.write() as session:
-            known = queries.get_hashes(session, list(new), algorithm=ALGORITHM)  # another scan may run beside this one
-            fresh = {key: value for key, value in new.items() if key not in known}
-            duplicates.store_hashes(session, fresh, algorithm=ALGORITHM)
-        pictures.hashes.update(new)
-        pictures.hashed += len(new)
-        pictures.unreadable += min(_CHUNK, len(missing) - start) - len(images)
-
-
-def _hash_chunk(images: Sequence[Image], greys: Sequence[NDArray[np.uint8]]) -> dict[str, bytes]:
-    made = hash_pictures(greys)
-    return {
-        image.pixel_sha256: b"" if made.flat[row] else made.plain[row].tobytes() + made.mirrored[row].tobytes()
-        for row, image in enumerate(images)
-    }
-
-
-def _read_greys(
-    context: Context, image_ids: Sequence[int], message: str
-) -> Iterator[tuple[int, list[Image], list[NDArray[np.uint8]]]]:
-    """Chunk by chunk: where it starts, the images of it that could be read, their grey pixels."""
-    for start in range(0, len(image_ids), _CHUNK):
-        with context.database.read() as session:
-            chunk = queries.list_images(session, image_ids[start : start + _CHUNK])
-        images, greys = [], []
-        for image in chunk:
-            grey = _read_grey(context, image)
-            if grey is not None:
-                images.append(image)
-                greys.append(grey)
-        yield start, images, greys
-        context.progress(min(start + _CHUNK, len(image_ids)), len(image_ids), message)
-
-
-def _read_grey(context: Context, image: Image) -> NDArray[np.uint8] | None:
-    """None where the file is gone, changed or damaged since the import: counted, and tried again by the next scan."""
-    try:
-        return to_grey(decode(storage.read_bytes(context.home, image)))
-    except (NotFound, Unreadable):
+def _list_new(dataset: Dataset, pictures: Pictures) -> NDArray[np.bool_] | None:
+    """Which pictures came since the last scan; none where all of them have to be compared."""
+    known = dataset.calibration or {}
+    if dataset.compared_to is None or known.get("algorithm") != ALGORITHM:
         return None
+    new = (pictures.image_ids > dataset.compared_to) | pictures.fresh
+    return None if 2 * new.sum() > len(new) else new
 
 
-def _verify_and_store(
-    context: Context, name: str, pictures: _Pictures, images: Sequence[int], found: Candidates
-) -> dict[str, Any]:
-    sample = draw_pairs(len(images), rng=np.random.default_rng(0))
-    thumbnails = _make_thumbnails(context, images, np.unique(np.concatenate([found.a, found.b, *sample])))
-    scale = learn_scale(
-        verify_pairs(thumbnails, *sample, np.zeros(len(sample[0]), np.bool_)),
-        count=len(images),
-    )
-    scores = verify_pairs(
-        thumbnails,
-        found.a,
-        found.b,
-        found.mirrored,
-        on_progress=lambda done, total: context.progress(done, total, "Comparing pictures"),
-    )
-    found, scores = _best_way(found, scores)
-    p = probability(scores, scale=scale)
-    groups = group_pairs(found.a, found.b, scores, p, min_p=MIN_P, apart=_list_apart(context, name, pictures, images))
-    pairs = [
-        FoundPair(
-            images[a],
-            images[b],
-            how="hashes",
-            score=float(score),
-            p=float(chance),
-            transform={"mirrored": bool(flipped)},
-            evidence=0.0,
-        )
-        for a, b, flipped, score, chance in zip(found.a, found.b, found.mirrored, scores, p, strict=True)
-        if chance >= KEPT_P
-    ]
-    return _store(context, name, pictures, pairs, [_spell_out(group, images, pictures) for group in groups])
-
-
-def _make_thumbnails(context: Context, images: Sequence[int], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(N, 32, 32); only these rows' pictures are read, the others stay blank."""
-    thumbnails = np.zeros((len(images), SIDE, SIDE), np.uint8)
-    row_of = {images[row]: int(row) for row in rows}
-    for _start, read, greys in _read_greys(context, list(row_of), "Reading candidates"):
-        for image, grey in zip(read, greys, strict=True):
-            thumbnails[row_of[image.id]] = make_thumbnail(grey)
-    return thumbnails
-
-
-def _best_way(found: Candidates, scores: NDArray[np.float32]) -> tuple[Candidates, NDArray[np.float32]]:
-    """Of a pair that resembles each other both plainly and mirrored, the way that fits better."""
-    order = np.lexsort((found.mirrored, -scores, found.b, found.a))
-    a, b = found.a[order], found.b[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    kept = order[first]
-    return Candidates(found.a[kept], found.b[kept], found.mirrored[kept], found.distance[kept]), scores[kept]
-
-
-def _list_apart(context: Context, name: str, pictures: _Pictures, images: Sequence[int]) -> list[tuple[int, int]]:
-    """The pairs of rows that a reviewer said are not the same picture."""
-    row_of = {image_id: row for row, image_id in enumerate(images)}
-    first_of = {image_id: first for first, ids in pictures.copies.items() for image_id in ids}
+def _read_known(context: Context, dataset: Dataset, pictures: Pictures) -> _Known:
+    row_of = pictures.row_of
     with context.database.read() as session:
-        rejected = queries.list_rejected(session, datasets.get_dataset(session, name).id)
-    apart = []
-    for ids in rejected:
-        rows = sorted({row_of[first] for image_id in ids if (first := first_of.get(image_id, image_id)) in row_of})
-        apart += [(one, other) for place, one in enumerate(rows) for other in rows[place + 1 :]]
-    return apart
+        held = [row for row in queries.list_pairs(session, dataset.id) if row.a_id in row_of and row.b_id in row_of]
+    one = np.array([row_of[row.a_id] for row in held], np.int64)
+    other = np.array([row_of[row.b_id] for row in held], np.int64)
+    a, b = np.minimum(one, other), np.maximum(one, other)
+    names = list(zip(a.tolist(), b.tolist(), strict=True))
+    return _Known(
+        pairs=scan.as_compared(
+            a,
+            b,
+            score=np.array([row.score for row in held], np.float32),
+            evidence=np.array([row.evidence for row in held], np.float32),
+        ),
+        how=dict(zip(names, (row.how for row in held), strict=True)),
+        transform=dict(zip(names, (row.transform for row in held), strict=True)),
+    )
 
 
-def _spell_out(group: Group, images: Sequence[int], pictures: _Pictures) -> FoundGroup:
-    """The group with every exact copy of its pictures."""
-    ids = [copy for row in group.rows for copy in pictures.copies.get(images[row], [images[row]])]
-    return FoundGroup(ids, score=group.score, p=group.p)
+def _calibrate(context: Context, dataset: Dataset, pictures: Pictures, known: _Known | None) -> Calibration:
+    """What is usual among these pictures, and what the reviewers' verdicts say about earlier scans' pairs."""
+    background = scan.measure_background(pictures.fingerprints)
+    if known is None:
+        with context.database.read() as session:
+            verdicts = any(queries.list_looked_at(session, dataset.id))
+        known = _read_known(context, dataset, pictures) if verdicts and dataset.compared_to is not None else None
+    if known is None:
+        return Calibration(background)
+    same, apart = _list_judged(context, dataset, pictures)
+    names = _names(known.pairs)
+    judged = np.array([name in same or name in apart for name in names], np.bool_)
+    truth = np.array([name in same for name in names], np.bool_)[judged]
+    return refit(known.pairs.evidence[judged], truth, background=background)
+
+
+def _list_judged(
+    context: Context, dataset: Dataset, pictures: Pictures
+) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """Pairs of rows that reviewers, looking at one group at a time, called the same picture, and those they did not."""
+    with context.database.read() as session:
+        copies = _Copies(groups.list_exact_copies(session, dataset.id), pictures)
+        same, apart = queries.list_looked_at(session, dataset.id)
+    rejected = {pair for ids in apart for pair in copies.list_pairs(ids)}
+    return {pair for ids in same for pair in copies.list_pairs(ids)} - rejected, rejected
+
+
+class _Copies:
+    """Images as the rows of their pictures."""
+
+    def __init__(self, exact: Sequence[Sequence[int]], pictures: Pictures) -> None:
+        self._row_of = pictures.row_of
+        self._first_of = {image_id: ids[0] for ids in exact for image_id in ids}
+        self._ids_of = {ids[0]: ids for ids in exact}
+
+    def list_pairs(self, image_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Every two different pictures among the images."""
+        firsts = {self._first_of.get(image_id, image_id) for image_id in image_ids}
+        rows = sorted(self._row_of[first] for first in firsts if first in self._row_of)
+        return [(one, other) for place, one in enumerate(rows) for other in rows[place + 1 :]]
+
+    def spell_out(self, group: Group, pictures: Pictures) -> FoundGroup:
+        """The group with every exact copy of its pictures."""
+        firsts = [int(pictures.image_ids[row]) for row in group.rows]
+        ids = [image_id for first in firsts for image_id in self._ids_of.get(first, [first])]
+        return FoundGroup(sorted(ids), score=group.score, p=group.p)
+
+
+def _propose(context: Context, journal: Journal, pictures: Pictures, new: NDArray[np.bool_] | None) -> Candidates:
+    found = journal.once(
+        "candidates",
+        lambda: vars(
+            scan.propose(
+                pictures.fingerprints,
+                new=new,
+                on_progress=lambda done, total: context.progress(done, total, "Comparing fingerprints"),
+            )
+        ),
+    )
+    return Candidates(**found)
+
+
+def _compare(context: Context, journal: Journal, pictures: Pictures, found: Candidates) -> Pairs:
+    parts = [scan.no_pairs()]
+    for rows in candidates.split(found, size=_CHUNK):
+        chunk = found.take(np.arange(rows.start, rows.stop))
+        held = journal.once(f"pairs-{rows.start}", partial(_compare_chunk, pictures, chunk))
+        parts.append(Pairs(**held))
+        context.progress(rows.stop, len(found.one), "Comparing pictures")
+    return scan.join(*parts)
+
+
+def _compare_chunk(pictures: Pictures, chunk: Candidates) -> Arrays:
+    return vars(scan.compare(pictures.fingerprints, chunk))
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a scan found. by_features: pairs of rows that only the run's features proposed."""
+
+    pairs: Pairs
+    calibration: Calibration
+    known: _Known | None
+    by_features: set[tuple[int, int]]
+
+
+def _names(pairs: Pairs) -> list[tuple[int, int]]:
+    return list(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
 
 
 def _store(
-    context: Context, name: str, pictures: _Pictures, pairs: Sequence[FoundPair], groups: Sequence[FoundGroup]
+    context: Context, name: str, pictures: Pictures, exact: Sequence[Sequence[int]], outcome: _Outcome
 ) -> dict[str, Any]:
+    copies = _Copies(exact, pictures)
+    with context.database.read() as session:
+        rejected = groups.list_rejected(session, datasets.get_dataset(session, name).id)
+    apart = [pair for ids in rejected for pair in copies.list_pairs(ids)]
+    pairs = outcome.pairs
+    p = probability(pairs.evidence, calibration=outcome.calibration)
+    found = group_pairs(pairs.a, pairs.b, pairs.score, p, min_p=LEAST_P, apart=apart)
+    spelled = [copies.spell_out(group, pictures) for group in found]
+    kept = _spell_pairs(pictures, outcome, p)
     with context.database.write() as session:
         dataset = datasets.get_dataset(session, name)
-        duplicates.clear_pairs(session, dataset)
-        duplicates.store_pairs(session, dataset, pairs)
-        exact = duplicates.refresh_exact_groups(session, dataset)
-        near = duplicates.refresh_near_groups(session, dataset, groups)
-        images = datasets.count_images(session, dataset.id)
+        duplicates.replace_pairs(session, dataset, kept)
+        exact_groups = duplicates.refresh_exact_groups(session, dataset)
+        near_groups = duplicates.refresh_near_groups(session, dataset, spelled)
         dataset.scanned_at = utc_now()
+        dataset.compared_to = int(pictures.image_ids.max(initial=0))
+        dataset.calibration = {"algorithm": ALGORITHM, **asdict(outcome.calibration)}
+        images = datasets.count_images(session, dataset.id)
     return {
         "dataset": name,
         "images": images,
-        "pictures": len(pictures.pixel_hashes),
-        "hashed": pictures.hashed,
-        "flat": sum(not value for value in pictures.hashes.values()),
+        "pictures": pictures.distinct,
+        "flat": pictures.flat,
         "unreadable": pictures.unreadable,
-        "pairs": len(pairs),
-        "exact_groups": exact,
-        "near_groups": near,
+        "pairs": int((p >= LEAST_P).sum()),
+        "verdicts": outcome.calibration.verdicts,
+        "exact_groups": exact_groups,
+        "near_groups": near_groups,
     }
+
+
+def _spell_pairs(pictures: Pictures, outcome: _Outcome, p: NDArray[np.float32]) -> list[FoundPair]:
+    """The pairs worth keeping: those that may hold, and those that speak against joining what others connect."""
+    pairs, known = outcome.pairs, outcome.known
+    linked = np.unique(np.concatenate([pairs.a[p >= LEAST_P], pairs.b[p >= LEAST_P]]))
+    kept = np.flatnonzero((p >= _KEPT_P) | (np.isin(pairs.a, linked) & np.isin(pairs.b, linked)))
+    names = _names(pairs.take(kept))
+    spelled = []
+    for pair, name in zip(kept.tolist(), names, strict=True):
+        old = known is not None and name in known.how and not pairs.matrix[pair].any()
+        ids = int(pictures.image_ids[name[0]]), int(pictures.image_ids[name[1]])
+        transform = known.transform[name] if old and known else _read_transform(pictures, pairs, pair, ids, p)
+        how = known.how[name] if old and known else "features" if name in outcome.by_features else "hashes"
+        spelled.append(
+            FoundPair(
+                min(ids),
+                max(ids),
+                how,
+                float(pairs.score[pair]),
+                float(p[pair]),
+                transform,
+                float(pairs.evidence[pair]),
+            )
+        )
+    return spelled
+
+
+def _read_transform(
+    pictures: Pictures, pairs: Pairs, pair: int, ids: tuple[int, int], p: NDArray[np.float32]
+) -> dict[str, Any] | None:
+    """What makes the later image out of the earlier one; none for a pair that is hardly one picture."""
+    if p[pair] < _KEPT_P:
+        return None
+    return pairs.transform(pair, pictures.fingerprints, backwards=ids[0] > ids[1]).as_json()
 
 
 SCANS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -1,0 +1,55 @@
+"""Looking vectors up among many: faiss, through cells once there are too many to compare one by one."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.dedup.descriptors import to_unit
+
+_FEW = 4096  # vectors that are compared one by one
+_LARGEST_CELLS = 4096
+_SEEN = 262_144  # vectors that the cells are learned from
+_CHUNK = 65_536
+
+
+def build_index(vectors: NDArray[np.floating[Any]]) -> Any:
+    """A faiss index of float (N, D) vectors, brought to length 1; `search` gives the largest cosines.
+
+    Beyond 4,096 vectors an inverted file of at most 4,096 cells, whose `nprobe` says how many a search looks into.
+    One thread, so that it is deterministic and leaves the other cores alone. Time O(N), memory 4 N D bytes.
+    """
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    count, length = vectors.shape
+    index: Any = faiss.IndexFlatIP(length)
+    if count > _FEW:
+        cells = min(_LARGEST_CELLS, 2 ** int(np.log2(np.sqrt(count) * 3)))
+        index = faiss.IndexIVFFlat(index, length, cells, faiss.METRIC_INNER_PRODUCT)
+        index.cp.niter, index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 8, 1, 64
+        index.train(to_unit(vectors[:: max(1, count // _SEEN)].astype(np.float32)))
+    for start in range(0, count, _CHUNK):
+        index.add(to_unit(vectors[start : start + _CHUNK].astype(np.float32)))
+    return index
+
+
+def find_alike(vectors: NDArray[np.floating[Any]], *, nearest: int, least: float) -> NDArray[np.int64]:
+    """Pairs of rows whose vectors point nearly the same way, such as a run's features.
+
+    vectors: float (N, D). nearest: at most so many of each row's neighbours count. least: the smallest cosine.
+    Returns int64 (M, 2), lower row first, ascending, each pair once. Deterministic. About 10 microseconds a row.
+    """
+    if len(vectors) < 2:
+        return np.zeros((0, 2), np.int64)
+    index = build_index(vectors)
+    if hasattr(index, "nprobe"):
+        index.nprobe = 8
+    found = []
+    for start in range(0, len(vectors), _CHUNK):
+        asked = to_unit(vectors[start : start + _CHUNK].astype(np.float32))
+        likeness, labels = index.search(asked, min(nearest + 1, len(vectors)))
+        row, place = np.nonzero((labels >= 0) & (likeness >= least))
+        found.append(np.stack([row + start, labels[row, place]], axis=1))
+    pairs = np.sort(np.concatenate(found), axis=1)
+    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0).astype(np.int64)
