@@ -28,30 +28,39 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        self._last = sum(os.times()[:4])
+
+    def note(self, stage: str, _done: int = 0, _total: int = 0) -> None:
+        """All that was used since the last call, or the start, went into this stage."""
+        before = self._last
+        self.start()
+        self.seconds[stage] = round(self.seconds.get(stage, 0) + self._last - before, 2)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        start = os.times()
+        self.start()
         yield
-        now = os.times()
-        self.seconds[name] = sum(now[:4]) - sum(start[:4])
+        self.note(name)
 
 
 def scan_workbench(files: list[Path], clock: Clock) -> Found:
     """This product's own search, as a scan runs it."""
     with clock.stage("start"):
-        from benchmarks.engine import find_pairs, group_pairs
+        from benchmarks.engine import scan_fingerprints
+        from ml.dedup.fingerprints import fingerprint
         from ml.images import decode
-    with clock.stage("read and decode"):
-        pictures = [decode(file.read_bytes()) for file in files]
-    with clock.stage("find pairs"):
-        pairs = find_pairs(pictures)
-    with clock.stage("group"):
-        groups = group_pairs(pairs.a, pairs.b, pairs.score, pairs.p)
+    with clock.stage("read, decode, fingerprint"):
+        fingerprints = np.stack([fingerprint(decode(file.read_bytes())) for file in files])
+    clock.start()
+    found = scan_fingerprints(fingerprints, on_progress=clock.note)
+    clock.note("Grouping", 1, 1)
     group = np.full(len(files), -1, np.int64)
-    for number, one in enumerate(groups):
+    for number, one in enumerate(found.groups):
         group[list(one.rows)] = number
-    return Found(pairs.a, pairs.b, pairs.score, pairs.p, group)
+    return Found(found.a, found.b, found.score, found.p, group)
 
 
 def scan_imagehash(files: list[Path], clock: Clock, *, side: int, radius: int) -> Found:

@@ -46,7 +46,8 @@ from benchmarks.scoring import (
     tabulate_reliability,
     wilson,
 )
-from benchmarks.sheets import estimate_precision, read_verdicts, tabulate_judged, tabulate_strata, write_sheets
+from benchmarks.sheets import as_columns, estimate_precision, read_verdicts, tabulate_strata, write_sheets
+from ml.dedup.chance import probability, refit
 from ml.images import decode
 
 Picture = NDArray[np.uint8]
@@ -55,6 +56,7 @@ WORKBENCH = "workbench"
 _ROOT = Path(__file__).resolve().parent.parent
 _MIN_P = 0.5
 _PRECISION = 0.99
+_VERDICTS, _DRAWS = 100, 20
 _SHOWN_P = 0.1  # pairs that nobody planted are shown to a person from here on
 
 
@@ -104,8 +106,7 @@ def run_contender(name: str, folder: Path, out: Path) -> Measured | None:
         cpu_s, peak_mib, printed = measure(arguments)
     except subprocess.CalledProcessError as error:
         if "ModuleNotFoundError" not in error.stderr:
-            sys.stderr.write(error.stderr)
-            raise
+            raise SystemExit(f"{error.stderr}\n{name} failed: {get_reason(error)}") from None
         print(f"{name}: not measured, {get_reason(error)}", file=sys.stderr)
         return None
     return Measured(read_found(out), json.loads(printed), cpu_s, peak_mib)
@@ -187,9 +188,16 @@ def compare_speed(summaries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def note_groups(done: Measured, truth: Truth) -> None:
-    sizes = np.bincount(done.found.group[done.found.group >= 0])
-    together, planted = count_grouped(truth, done.found), len(truth.copies)
+    """What became of the copies: how many stand in a group with their original, how many were lost and where."""
+    found = done.found
+    sizes = np.bincount(found.group[found.group >= 0])
+    together, planted = count_grouped(truth, found), len(truth.copies)
     print(f"{len(sizes):,} groups, the largest of {sizes.max(initial=0)}; {together} of {planted} copies with theirs")
+    compared = count_recalled(truth, found.keys().tolist())
+    sure = count_recalled(truth, found.keys()[found.p >= _MIN_P].tolist())
+    lost = {name: (total - seen, seen - sure[name][0]) for name, (seen, total) in compared.items()}
+    told = [f"{name} {unseen} + {unsure}" for name, (unseen, unsure) in lost.items() if unseen or unsure]
+    print(f"lost, never compared + compared but P < {_MIN_P}: {', '.join(told) or 'none'}")
 
 
 def prepare(pictures: list[Picture], arguments: argparse.Namespace) -> tuple[list[Picture], Truth]:
@@ -264,8 +272,8 @@ def run_judge(arguments: argparse.Namespace) -> None:
     found, truth = read_found(arguments.out / f"{WORKBENCH}.npz"), read_truth(arguments.out)
     judged = read_verdicts(arguments.out / "sheets")
     rows: list[list[object]] = [["P from", "to", "right", "judged", "95 %"]]
-    for low, high, right, trials in tabulate_strata(judged):
-        rows.append([low, high, right, trials, "{:.3f} to {:.3f}".format(*wilson(right, trials))])
+    for low, high, hits, trials in tabulate_strata(judged):
+        rows.append([low, high, hits, trials, "{:.3f} to {:.3f}".format(*wilson(hits, trials))])
     print_table(rows)
     planted = np.isin(found.keys(), truth.keys())
     for min_p in (_MIN_P, 0.7, 0.9, 0.97, 0.99):
@@ -277,7 +285,9 @@ def run_judge(arguments: argparse.Namespace) -> None:
             f"{trials} judged; {(share * extra + known) / max(extra + known, 1):.4f} with the planted ones; recall "
             f"{recall['all'][0] / recall['all'][1]:.4f}, of the worst family {min(_shares(recall)):.3f}"
         )
-    print_reliability("real pairs, by the verdicts", tabulate_judged(judged))
+    p, right, weights = as_columns(judged)
+    print_reliability("real pairs, by the verdicts", tabulate_reliability(p, right, weights))
+    print_refit(p, right, weights)
 
 
 def _shares(recall: Mapping[str, tuple[int, int]]) -> list[float]:
@@ -285,16 +295,41 @@ def _shares(recall: Mapping[str, tuple[int, int]]) -> list[float]:
 
 
 def print_reliability(title: str, table: Sequence[Bin]) -> None:
-    print(f"{title}: expected calibration error {calibration_error(table):.4f}")
+    shown = [row for row in table if row.low >= _SHOWN_P]
+    print(
+        f"{title}: expected calibration error {calibration_error(table):.4f}, "
+        f"{calibration_error(shown):.4f} of the pairs with P >= {_SHOWN_P}"
+    )
     rows = [[f"{b.low:.1f}-{b.high:.1f}", f"{b.weight:,.0f}", f"{b.mean_p:.3f}", f"{b.share:.3f}"] for b in table]
     print_table([["P", "pairs", "mean P", "right"], *rows])
 
 
 def run_calibration(arguments: argparse.Namespace) -> None:
-    """P of everything that the search verified in runs of `photographs`, against what was planted."""
+    """P of everything that the search compared in runs of `photographs`, against what was planted."""
     for out in arguments.out:
         found, truth = read_found(out / f"{WORKBENCH}.npz"), read_truth(out)
-        print_reliability(str(out), tabulate_reliability(found.p, np.isin(found.keys(), truth.keys())))
+        right = np.isin(found.keys(), truth.keys())
+        print_reliability(str(out), tabulate_reliability(found.p, right))
+        print_refit(found.p, right, np.ones(len(right)))
+
+
+def print_refit(p: NDArray[np.floating], right: NDArray[np.bool_], weights: NDArray[np.floating]) -> None:
+    """What verdicts on 100 of the pairs that a reviewer would be shown do to P of all the others, over 20 draws."""
+    shown = np.flatnonzero(p >= _SHOWN_P)
+    odds = np.log(np.clip(p, 1e-7, 1 - 1e-7) / np.clip(1 - p, 1e-7, 1)).astype(np.float32)
+    errors = []
+    for draw in range(_DRAWS):
+        drawn = np.random.default_rng(draw).permutation(shown)
+        judged, rest = drawn[:_VERDICTS], drawn[_VERDICTS:]
+        refitted = probability(odds[rest], calibration=refit(odds[judged], right[judged], background=0.0))
+        tables = [tabulate_reliability(values, right[rest], weights[rest]) for values in (p[rest], refitted)]
+        errors.append([calibration_error(table) for table in tables])
+    before, after = np.mean(errors, axis=0)
+    worse = sum(refitted > plain + 0.005 for plain, refitted in errors)
+    print(
+        f"ECE of the other pairs with P >= {_SHOWN_P}: {before:.4f}; refitted on {_VERDICTS} verdicts: {after:.4f} "
+        f"(mean of {_DRAWS} draws; worse by more than 0.005 in {worse})"
+    )
 
 
 def run_growth(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The search as it stands, behind the interface that the benchmark is written against."""
+"""The product's own search, over pictures in memory, as its scan runs it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,44 +6,35 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.dedup.groups import group_pairs
-from ml.dedup.hashes import hash_pictures, to_grey
-from ml.dedup.search import find_candidates as find_near_hashes
-from ml.dedup.verify import draw_pairs, learn_scale, make_thumbnail, probability, verify_pairs
+from ml.dedup.chance import Calibration, probability
+from ml.dedup.fingerprints import fingerprint_all, is_flat
+from ml.dedup.groups import Group, group_pairs
+from ml.dedup.scan import OnProgress, find_pairs, measure_background
 
-__all__ = ["SIDE", "find_candidates", "find_pairs", "group_pairs"]
-
-SIDE = 32  # of the thumbnails that candidates are searched from
+MIN_P = 0.5
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Scanned:
+    """The M pairs that were compared, a < b, and the groups that those with P >= 0.5 make."""
+
     a: NDArray[np.int64]
     b: NDArray[np.int64]
     score: NDArray[np.float32]
     p: NDArray[np.float32]
+    groups: list[Group]
 
 
-def find_pairs(pictures: Sequence[NDArray[np.uint8]]) -> Pairs:
-    greys = [to_grey(picture) for picture in pictures]
-    hashes = hash_pictures(greys)
-    rows = np.flatnonzero(~hashes.flat)
-    found = find_near_hashes(hashes.plain[rows], hashes.mirrored[rows])
-    a, b = rows[found.a], rows[found.b]
-    thumbnails = np.stack([make_thumbnail(grey) for grey in greys])
-    left, right = draw_pairs(len(greys), rng=np.random.default_rng(0))
-    scale = learn_scale(verify_pairs(thumbnails, left, right, np.zeros(len(left), np.bool_)), count=len(greys))
-    scores = verify_pairs(thumbnails, a, b, found.mirrored)
-    order = np.lexsort((-scores, b, a))
-    a, b, scores = a[order], b[order], scores[order]
-    first = np.ones(len(a), np.bool_)
-    first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    a, b, scores = a[first], b[first], scores[first]
-    return Pairs(a, b, scores, probability(scores, scale=scale))
+def scan(pictures: Sequence[NDArray[np.uint8]]) -> Scanned:
+    return scan_fingerprints(fingerprint_all(pictures))
 
 
-def find_candidates(thumbnails: NDArray[np.uint8], *, new_from: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    hashes = hash_pictures(list(thumbnails))
-    found = find_near_hashes(hashes.plain, hashes.mirrored)
-    kept = found.b >= new_from
-    return found.a[kept], found.b[kept]
+def scan_fingerprints(fingerprints: NDArray[np.uint8], *, on_progress: OnProgress | None = None) -> Scanned:
+    """uint8 (N, 36, 32); flat ones, which show nothing, are left out as a scan leaves them out."""
+    rows = np.array([row for row, made in enumerate(fingerprints) if not is_flat(made)], np.int64)
+    kept = fingerprints[rows]
+    calibration = Calibration(measure_background(kept))
+    pairs = find_pairs(kept, calibration=calibration, on_progress=on_progress)
+    p = probability(pairs.evidence, calibration=calibration)
+    a, b = rows[pairs.a], rows[pairs.b]
+    return Scanned(a, b, pairs.score, p, group_pairs(a, b, pairs.score, p, min_p=MIN_P))

@@ -1,22 +1,21 @@
 """How the search for candidates grows: CPU time and memory over ever more planted pictures.
 
-python -m benchmarks.growth THUMBNAILS.npy [--new N]
+python -m benchmarks.growth FINGERPRINTS.npy [--new N]
 """
 
 import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engine import SIDE, find_candidates
 from benchmarks.processes import measure
 from benchmarks.scoring import fit_exponent
+from ml.dedup.fingerprints import fingerprint_all, get_grey
 
 Picture = NDArray[np.uint8]
 
@@ -25,50 +24,64 @@ INCREMENT = (100_000, 100)  # known pictures, new ones
 _COMPONENTS = 256  # of 1,024: 99 % of what makes one thumbnail differ from another
 _COPIES = 100  # one picture in so many is a copy of another, so that what is found can be counted
 _ROWS = 20_000
+_NEUTRAL = 128  # no colour
 
 
-def plant_thumbnails(pictures: Sequence[Picture], *, count: int, seed: int) -> tuple[Picture, NDArray[np.int64]]:
-    """`count` made-up thumbnails with the mean and the covariance of real ones, and (K, 2) rows of copies among them.
+def plant_fingerprints(pictures: Sequence[Picture], *, count: int, seed: int) -> tuple[Picture, NDArray[np.int64]]:
+    """`count` made-up fingerprints with the mean and the covariance of real ones, and (K, 2) rows of copies in them.
 
-    pictures: uint8 (H, W) each. Returns uint8 (count, 32, 32). The last hundredth are copies of rows before them with
-    noise of 4 grey levels, every other one mirrored. Deterministic; about 40 microseconds each.
+    pictures: uint8 (H, W) or (H, W, 3) each. Returns uint8 (count, 36, 32), colourless. The last hundredth are copies
+    of rows before them with noise of 4 grey levels, every other one mirrored. Deterministic; 40 microseconds each.
     """
     rng = np.random.default_rng(seed)
-    sample = pictures[:: max(1, len(pictures) // 10_000)]
-    real = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in sample])
-    flat = real.reshape(len(real), -1).astype(np.float32)  # (N, 1024)
-    mean = flat.mean(0)
-    values, vectors = np.linalg.eigh(np.cov((flat - mean).T))
-    scaled = (vectors[:, -_COMPONENTS:] * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))).T.astype(np.float32)
-    made = np.empty((count, *real.shape[1:]), np.uint8)
+    real = fingerprint_all(pictures[:: max(1, len(pictures) // 10_000)])
+    made = np.full((count, *real.shape[1:]), _NEUTRAL, np.uint8)
+    grey = get_grey(made)  # (count, 32, 32), the same memory
+    draw = _learn_look(get_grey(real), rng)
     for start in range(0, count, _ROWS):
-        size = min(_ROWS, count - start)
-        drawn = mean + rng.standard_normal((size, _COMPONENTS), np.float32) @ scaled
-        made[start : start + size] = np.clip(np.rint(drawn), 0, 255).reshape(size, *real.shape[1:])
+        grey[start : start + _ROWS] = draw(min(_ROWS, count - start))
     copies = count // _COPIES
     rows = rng.permutation(count - copies)[:copies]
     for copy, row in enumerate(rows, count - copies):
-        source = made[row, :, ::-1] if copy % 2 else made[row]
-        made[copy] = np.clip(np.rint(source + rng.normal(0, 4, source.shape)), 0, 255)
+        source = grey[row, :, ::-1] if copy % 2 else grey[row]
+        grey[copy] = np.clip(np.rint(source + rng.normal(0, 4, source.shape)), 0, 255)
     return made, np.column_stack([rows, np.arange(count - copies, count)])
 
 
+def _learn_look(grey: Picture, rng: np.random.Generator) -> Callable[[int], Picture]:
+    """A function that draws so many new pictures, uint8 (n, 32, 32), normal with the mean and covariance of these."""
+    flat = grey.reshape(len(grey), -1).astype(np.float32)  # (N, 1024)
+    mean = flat.mean(0)
+    values, vectors = np.linalg.eigh(np.cov((flat - mean).T))
+    scaled = (vectors[:, -_COMPONENTS:] * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))).T.astype(np.float32)
+
+    def draw(count: int) -> Picture:
+        levels = mean + rng.standard_normal((count, _COMPONENTS), np.float32) @ scaled
+        made: Picture = np.clip(np.rint(levels), 0, 255).astype(np.uint8).reshape(count, *grey.shape[1:])
+        return made
+
+    return draw
+
+
 def search(file: Path, *, new: int) -> dict[str, float]:
-    """Look for candidates among stored thumbnails; with `new`, only for those of the last so many."""
-    thumbnails = np.load(file)
-    count = len(thumbnails)
-    a, b = find_candidates(thumbnails, new_from=count - new if new else 0)
+    """Look for candidates among stored fingerprints; with `new`, only for those of the last so many."""
+    from ml.dedup.candidates import find_candidates
+
+    fingerprints = np.load(file)
+    count = len(fingerprints)
+    found = find_candidates(fingerprints, new=np.arange(count) >= count - new if new else None)
+    keys = np.minimum(found.one, found.other) * count + np.maximum(found.one, found.other)
     copies = np.load(file.with_suffix(".copies.npy"))
     copies = copies[copies[:, 1] >= count - new] if new else copies
-    hits = np.isin(copies[:, 0] * count + copies[:, 1], a * count + b)
-    return {"pairs": len(a), "hits": int(hits.sum()), "copies": len(copies)}
+    hits = np.isin(copies[:, 0] * count + copies[:, 1], keys)
+    return {"pairs": len(np.unique(keys)), "hits": int(hits.sum()), "copies": len(copies)}
 
 
 def measure_search(pictures: Sequence[Picture], *, count: int, new: int = 0) -> float:
     """Print one line of the table; returns CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "thumbnails.npy"
-        made, copies = plant_thumbnails(pictures, count=count, seed=0)
+        file = Path(folder) / "fingerprints.npy"
+        made, copies = plant_fingerprints(pictures, count=count, seed=0)
         np.save(file, made)
         np.save(file.with_suffix(".copies.npy"), copies)
         del made

@@ -72,13 +72,12 @@ def measure_case(case: str) -> str:
 
 
 def main() -> None:
-    from benchmarks.engine import find_pairs, group_pairs
+    from benchmarks.engine import MIN_P, scan
 
     pictures = CASES[sys.argv[1]]()
-    pairs = find_pairs(pictures)
-    groups = group_pairs(pairs.a, pairs.b, pairs.score, pairs.p)
-    sure = int((pairs.p >= 0.5).sum())
-    print(json.dumps({"pictures": len(pictures), "pairs": len(pairs.a), "sure": sure, "groups": len(groups)}))
+    found = scan(pictures)
+    sure = int((found.p >= MIN_P).sum())
+    print(json.dumps({"pictures": len(pictures), "pairs": len(found.a), "sure": sure, "groups": len(found.groups)}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scoring import Bin, Found, tabulate_reliability, wilson
+from benchmarks.scoring import Found, wilson
 
 Picture = NDArray[np.uint8]
 
@@ -149,6 +149,7 @@ def tabulate_strata(judged: Sequence[Judged]) -> Iterator[tuple[float, float, in
         yield low, min(high, 1.0), sum(own), len(own)
 
 
-def tabulate_judged(judged: Sequence[Judged]) -> list[Bin]:
-    p, right, weights = (np.array(column) for column in zip(*((j.p, j.same, j.weight) for j in judged), strict=True))
-    return tabulate_reliability(p, right, weights)
+def as_columns(judged: Sequence[Judged]) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """P, whether it is one picture, and the weight of each pair."""
+    p = np.array([pair.p for pair in judged], np.float64)
+    return p, np.array([pair.same for pair in judged], np.bool_), np.array([pair.weight for pair in judged], np.float64)
