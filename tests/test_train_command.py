@@ -72,7 +72,17 @@ def test_train_answers_with_the_documented_keys(trained: tuple[Home, list[Answer
     assert (answer.status, answer.err) == (0, "")
     assert {"run", "arch", "epochs", "seconds", "images_per_second", "test"} <= set(found)
     assert (found["run"], found["arch"], found["epochs"]) == (2, "compact", 4)
-    assert set(found["test"]) == {"accuracy", "low", "high", "n", "macro_f1", "log_loss", "split", "baseline"}
+    assert set(found["test"]) == {
+        "accuracy",
+        "low",
+        "high",
+        "n",
+        "macro_f1",
+        "log_loss",
+        "split",
+        "baseline",
+        "cleaned_with_own_flags",
+    }
     assert (found["test"]["n"], found["test"]["split"]) == (12, "test")
 
 
