@@ -218,7 +218,11 @@ CONTRACT: dict[str, Any] = {
                         "pixels": str,
                     }
                 ],
-                "pairs": [],  # an exact group has none; those of near ones: test_duplicates_command.py
+                "pairs": [
+                    {
+                        "a": int, "b": int, "how": str, "p": NUMBER, "transform": (dict, type(None)), "words": str,
+                    }
+                ],
             }
         ],
     },
