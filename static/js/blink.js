@@ -113,7 +113,7 @@
     const altered = `${state.mirror ? ", mirrored" : ""}${state.align && isMoved() ? ", aligned" : ""}`;
     if (state.difference) {
       const mean = subtract(size);
-      tell(`${state.a} − ${state.b}${altered}: ${mean.toFixed(1)} of 255 grey levels apart`);
+      tell(`${state.a} − ${state.b}${altered}: ${mean.toFixed(1)} of 255 apart`);
       return;
     }
     const context = canvas.getContext("2d");

@@ -199,7 +199,7 @@ def test_two_images_blink_and_differ_in_one_place(page: Page, live: Live, databa
     expect(page.get_by_role("button", name="Mirror")).to_have_attribute("aria-pressed", "true")
 
     page.keyboard.press("v")
-    expect(says).to_contain_text("grey levels apart")
+    expect(says).to_contain_text("of 255 apart")
     aligned = read_levels(page)
     assert aligned < 3  # mirrored back, the two are one
     page.keyboard.press("f")

@@ -351,7 +351,7 @@ def test_pairs_are_listed_weakest_first_with_how_they_were_found(
 ) -> None:
     viewer = browser_as("viewer")
     cats = viewer.get(f"/d/pets/duplicates/{families['cats']}").get_data(as_text=True)
-    assert "mirrored, shown 10 % larger, brighter" in cats
+    assert "mirrored, shown 10\u00a0% larger, brighter" in cats
     assert re.findall(r'title="P\(same picture\)">([\d.]+)<', cats) == ["0.995", "1.00"]
     assert cats.index("found by hashes") < cats.index("equal pixels")
     dogs = viewer.get(f"/d/pets/duplicates/{families['dogs']}").get_data(as_text=True)

@@ -49,10 +49,13 @@ def _words_of_framing(transform: Transform) -> Iterator[str]:
         yield f"turned by {abs(degrees):.0f}°"
     # what the second image shows lies the other way than the second image lies within the first
     right, down = (-float(share) for share in transform.get("shift") or (0.0, 0.0))
-    if abs(right) >= SHIFT:
-        yield f"moved {abs(right):.0%} {'right' if right > 0 else 'left'}".replace("%", " %")
-    if abs(down) >= SHIFT:
-        yield f"moved {abs(down):.0%} {'down' if down > 0 else 'up'}".replace("%", " %")
+    moved = [
+        f"{_percent(1 + abs(share))} {forth if share > 0 else back}"
+        for share, forth, back in ((right, "right", "left"), (down, "down", "up"))
+        if abs(share) >= SHIFT
+    ]
+    if moved:
+        yield f"moved {' and '.join(moved)}"
 
 
 def _words_of_light(transform: Transform) -> Iterator[str]:
