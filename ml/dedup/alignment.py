@@ -18,14 +18,14 @@ _PROMISING = 0.75  # correlation after the first steps; of true copies 1 in 1,00
 _FITTING = 0.8  # after all steps; of true copies 1 in 1,000 has less, of the others 70 to 85 %
 _SMOOTH = 3  # pixels, while aligning only
 _NO_MASK: Any = None  # OpenCV takes it, its stubs do not say so
-_COARSE, _FINE = 4.0, 2.0  # pixels around which local contrast is taken, for aligning and for comparing
+_COARSE, _FINE, _FINEST = 4.0, 2.0, 1.0  # pixels around which local contrast is taken: to align, to compare twice
 _NOISE = 25.0  # grey levels squared; keeps the noise of an even background from being blown up
 _BLOCK = 8
 _FEWEST = 160  # pixels that both show; with fewer there is nothing to compare
 _EMPTY = 0.15  # deviation of local contrast; a block with less on both sides says nothing
 _PALE = 4.0  # Lab units; colours that vary less are mostly noise
 _BATCH = 256
-FEATURES = ("detail", "blocks", "spread", "stretch", "turn", "contrast", "tint", "colours")
+FEATURES = ("detail", "grain", "blocks", "spread", "stretch", "turn", "contrast", "tint", "colours")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Alignments:
 
     fits: bool (M,), whether there is a map by which they may be one picture; where not, the rest is 0.
     matrix: float32 (M, 2, 3), from places in `other` to places in `one` (flipped first, if mirrored), in pixels of 32.
-    features: float32 (M, 8), columns as FEATURES.
+    features: float32 (M, 9), columns as FEATURES.
     """
 
     fits: NDArray[np.bool_]
@@ -52,10 +52,10 @@ def align_pairs(
     """Bring `one` of each pair over `other` by an affine map, starting from the view that proposed it, and compare.
 
     fingerprints: uint8 (N, 36, 32). thorough: measure hopeless pairs too. on_progress: called with (done, in all).
-    Features, all of what both show: detail, correlation of fine local contrast; blocks, lower quartile of the
-    correlations of 8x8 blocks; spread, share of the area that carries the contrast; stretch and turn of the map, in
-    logarithms and radians; contrast, logarithm of the ratio; tint, difference of the mean colour in Lab units; colours,
-    correlation of the colours around it, 0 for grey.
+    Features, all of what both show: detail and grain, correlations of fine and finest local contrast; blocks, lower
+    quartile of the correlations of 8x8 blocks; spread, share of the area that carries the contrast; stretch and turn of
+    the map, in logarithms and radians; contrast, logarithm of the ratio; tint, difference of the mean colour in Lab
+    units; colours, correlation of the colours around it, 0 for grey.
     Deterministic, and the same whatever other pairs are compared with it. About 0.15 milliseconds for a pair that turns
     out hopeless, 0.3 for another. Source: Evangelidis and Psarakis 2008 (ECC), as OpenCV has it.
     """
@@ -174,6 +174,11 @@ def _local_contrast(levels: NDArray[np.uint8] | NDArray[np.float32], around: flo
     return np.asarray(centred / np.sqrt(spread + _NOISE), np.float32)
 
 
+def _local_contrasts(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The finest, of each of (B, 32, 32)."""
+    return np.stack([_local_contrast(values, _FINEST) for values in levels])
+
+
 def _warp(
     picture: NDArray[np.float32], matrix: NDArray[np.float32], side: int, *, outside: int = cv2.BORDER_REPLICATE
 ) -> NDArray[np.float32]:
@@ -187,7 +192,7 @@ def _measure(
     one_colour: NDArray[np.float32],
     other_colour: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """float32 (B, 8), columns as FEATURES."""
+    """float32 (B, 9), columns as FEATURES."""
     both = np.stack([fit.both for fit in fits])
     levels, others = np.stack([fit.levels for fit in fits]), other_grey.astype(np.float32)
     fine, other_fine = np.stack([fit.fine for fit in fits]), np.stack([fit.other_fine for fit in fits])
@@ -200,6 +205,7 @@ def _measure(
     return np.stack(
         [
             _correlate(fine, other_fine, both),
+            _correlate(_local_contrasts(levels), _local_contrasts(others), both),
             _correlate_blocks(fine, other_fine, both),
             np.minimum(_share_used(fine, both), _share_used(other_fine, both)),
             np.log(sizes[:, 0] / sizes[:, 1]),

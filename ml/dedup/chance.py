@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Logistic regression on some 380 pairs of faces and of small colour photographs that were looked at, nearly all of
-# them hard to tell, 3,000 planted copies and as many pairs of pictures that have nothing in common; docs/duplicates.md.
-_WEIGHTS = np.array(
-    [6.99, 1.01, 4.85, -6.3, -11.87, -4.82, -0.82, 4.8]
-)  # columns of alignment.FEATURES, as _bend has them
-_BIAS = -10.86
+# Logistic regression on some 400 pairs of faces and of small colour photographs that were looked at, nearly all of
+# them hard to tell, 4,600 planted copies and 1,600 pairs of pictures that have nothing in common; docs/duplicates.md.
+# columns of alignment.FEATURES, as _bend has them
+_WEIGHTS = np.array([3.03, 5.09, 0.32, 4.44, -5.84, -9.36, -3.53, -1.09, 5.53])
+_BIAS = -9.97
 NONE = -20.0  # the evidence of a pair that does not fit at all
 _SUREST = 40.0
 _HIGHEST = 0.9999  # only equal pixels are certain, and those are never compared
-_USUAL = 1.0  # where the tail of unlike pairs of photographs ends, by `learn_background`
+_USUAL = 3.0  # where the tail of unlike pairs of photographs ends, by `learn_background`
 _SAMPLE = 1000  # pairs drawn to learn how alike unlike pictures are
 _FEWEST = 40_000  # pairs to draw from; among fewer, a handful of copies would pass for the usual likeness
 _PRIOR = 100  # copies are expected to be as many as one in (100 x pictures) of the unlike pairs
@@ -24,7 +23,7 @@ _FIRM = 10.0  # verdicts that the general model counts as when it is fitted to a
 def weigh(features: NDArray[np.float32], *, fits: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The log-odds that pairs are one picture, as a rule: float32 (M,), -20 to 40.
 
-    features: float32 (M, 8), columns as alignment.FEATURES. fits: bool (M,); a pair that does not fit gets -20.
+    features: float32 (M, 9), columns as alignment.FEATURES. fits: bool (M,); a pair that does not fit gets -20.
     """
     odds = _bend(features.astype(np.float64)) @ _WEIGHTS + _BIAS
     return np.where(fits, np.clip(odds, NONE, _SUREST), NONE).astype(np.float32)
@@ -33,9 +32,9 @@ def weigh(features: NDArray[np.float32], *, fits: NDArray[np.bool_]) -> NDArray[
 def _bend(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correlations are stretched near 1, where their differences count; differences are damped where they are large."""
     bent = features.copy()
-    bent[:, 0] = np.arctanh(np.clip(features[:, 0], -0.95, 0.9998))
-    bent[:, 4] = np.minimum(features[:, 4], 0.5)
-    bent[:, 6] = np.log1p(features[:, 6])
+    bent[:, :2] = np.arctanh(np.clip(features[:, :2], -0.95, 0.9998))
+    bent[:, 5] = np.minimum(features[:, 5], 0.5)
+    bent[:, 7] = np.log1p(features[:, 7])
     return bent
 
 
