@@ -130,8 +130,13 @@ def run_all(pictures: Sequence[Picture], out: Path, names: Sequence[str]) -> dic
     return measured
 
 
-def summarise(name: str, done: Measured, truth: Truth, *, right: Collection[int]) -> dict[str, Any]:
-    """One row of the table: recall by family at the method's own threshold, speed, memory."""
+def summarise(
+    name: str, done: Measured, truth: Truth, *, right: Collection[int], is_judge: bool = False
+) -> dict[str, Any]:
+    """One row of the table: recall by family at the method's own threshold, speed, memory.
+
+    right: keys of the pairs that count as right. is_judge: the method gave them itself, so its precision says nothing.
+    """
     if name == WORKBENCH:
         threshold, chosen = _MIN_P, done.found.p >= _MIN_P
     else:
@@ -143,7 +148,7 @@ def summarise(name: str, done: Measured, truth: Truth, *, right: Collection[int]
         "threshold": threshold,
         "recall": count_recalled(truth, keys),
         "pairs": len(keys),
-        "right": len(set(keys) & set(right)),
+        "right": None if is_judge else len(set(keys) & set(right)),
         "cpu_s": done.cpu_s,
         "stages": dict(done.stages),
         "images_per_cpu_s": truth.count / done.cpu_s,
@@ -166,7 +171,7 @@ def print_summaries(summaries: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         [
             summary["method"],
-            f"{summary['right'] / max(summary['pairs'], 1):.3f}",
+            "judge" if summary["right"] is None else f"{summary['right'] / max(summary['pairs'], 1):.3f}",
             *format_recall(summary["recall"]),
             f"{summary['images_per_cpu_s']:,.0f}",
             f"{summary['cpu_s']:.1f}",
@@ -226,7 +231,9 @@ def run_folder(arguments: argparse.Namespace) -> None:
     measured = run_all(pictures, arguments.out, arguments.methods)
     ours = measured[WORKBENCH].found
     right = {*truth.keys().tolist(), *ours.keys()[ours.p >= _MIN_P].tolist()}
-    summaries = [summarise(name, done, truth, right=right) for name, done in measured.items()]
+    summaries = [
+        summarise(name, done, truth, right=right, is_judge=name == WORKBENCH) for name, done in measured.items()
+    ]
     print_summaries(summaries)
     compare_speed(summaries)
     note_groups(measured[WORKBENCH], truth)
