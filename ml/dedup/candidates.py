@@ -12,11 +12,14 @@ from ml.dedup.index import build_index
 
 LEAST = 0.72  # cosine of the descriptors of a picture and of a window of the other; of copies 99 % have more
 LEAST_PART = 0.8  # half a picture says less
-_COARSER = 0.1  # the lowest coefficients alone may say less
-NEAREST = 8  # candidates kept per view of a picture, so that ten thousand almost equal ones stay linear
+_COARSER = 0.12  # the lowest coefficients alone, in few bits, may say less
+NEAREST = 8  # candidates looked at per view of a picture ...
+_KEPT = 12  # ... and kept of all its views, so that ten thousand almost equal pictures stay linear
+_MANY = 200_000  # pictures; beyond, the far windows are left out for time
+_NEAR = 7  # views that remain then: the whole, the windows of 90 %, the middle one of 80 %
 _ROWS = 2048  # pictures per search, which bounds the memory that the answers take
 _PROBES = 8  # cells that a picture itself is looked up in
-_PROBES_VIEW = 3  # its windows are many, and one of them is enough
+_PROBES_VIEW = 4  # its windows are many, and one of them is enough
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ def find_candidates(
     fingerprints: uint8 (N, 36, 32). new: bool (N,); then only pairs with a new picture are looked for.
     on_progress: called with (pictures done, pictures in all).
     Descriptors of every view of a picture are looked up among those of whole pictures (and its halves among the same
-    halves), the nearest 8 each. Deterministic. Time O(N) up to the cells' growth with the square root of N, about 0.3
-    milliseconds a picture; memory O(N): 270 bytes a picture besides the fingerprints. Source: faiss IndexIVFFlat.
+    halves), the nearest 8 each; beyond 200,000 pictures the views that lie furthest from the whole are left out.
+    Deterministic. Time O(N) but for the cells' growth with the square root of N, about 0.3 milliseconds a picture;
+    memory O(N): 200 bytes a picture besides the fingerprints. Source: faiss IndexIVFPQFastScan.
     """
     rows = np.arange(len(fingerprints))
     if len(rows) < 2 or (new is not None and not new.any()):
@@ -77,7 +81,7 @@ def find_candidates(
         for asked, held in passes:
             index = _Index(fingerprints, held, part, metrics)
             for chunk in (asked[start : start + _ROWS] for start in range(0, len(asked), _ROWS)):
-                found.append(_as_table(_merge(list(index.look_up(chunk)))))
+                found.append(_keep_nearest(_as_table(_merge(list(index.look_up(chunk))))))
                 done += len(chunk)
                 if on_progress:
                     on_progress(done, total)
@@ -99,6 +103,7 @@ class _Index:
             for number, view in enumerate((*VIEWS, *PARTS))
             for mirrored in (False, True)
             if (mirror_part(view) if mirrored else view).part == part
+            and (number < _NEAR or number >= len(VIEWS) or len(fingerprints) <= _MANY)
         ]
         self._vectors = self._describe_all(descriptors.HELD[part])
         self._found = build_index(self._vectors[:, :COARSE])
@@ -123,14 +128,12 @@ class _Index:
         }
         for number, mirrored in self._asking:
             vectors = descriptors.mirror_described(described[number]) if mirrored else described[number]
-            asked, held, cosine = self._nearest(vectors, probes=_PROBES if number == WHOLE else _PROBES_VIEW)
-            kept = (rows[asked] != self._held[held]) & (cosine >= self._least)
-            ones, others = rows[asked[kept]], self._held[held[kept]]
-            same = np.full(len(ones), number), np.full(len(ones), mirrored)
-            yield np.column_stack([ones, others, *same, cosine[kept]])
+            asked, held, cosine = self._nearest(rows, vectors, probes=_PROBES if number == WHOLE else _PROBES_VIEW)
+            same = np.full(len(asked), number), np.full(len(asked), mirrored)
+            yield np.column_stack([rows[asked], self._held[held], *same, cosine])
 
     def _nearest(
-        self, vectors: NDArray[np.float32], *, probes: int
+        self, rows: NDArray[np.int64], vectors: NDArray[np.float32], *, probes: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Which vector found which one of those held, and the cosine of all their coefficients."""
         if hasattr(self._found, "nprobe"):
@@ -139,8 +142,11 @@ class _Index:
         likeness, labels = self._found.search(coarse, min(NEAREST + 1, len(self._held)))  # a picture finds itself too
         asked, place = np.nonzero((labels >= 0) & (likeness >= self._least - _COARSER))
         held = labels[asked, place]
+        others = rows[asked] != self._held[held]
+        asked, held = asked[others], held[others]
         cosine = np.einsum("nd,nd->n", vectors[asked], self._vectors[held].astype(np.float32))
-        return asked, held, cosine
+        kept = cosine >= self._least
+        return asked[kept], held[kept], cosine[kept]
 
 
 def fit_views(
@@ -210,6 +216,15 @@ def _merge(tables: list[NDArray[np.float64]]) -> Candidates:
         mirrored=table[:, 3].astype(np.bool_),
         cosine=table[:, 4].astype(np.float32),
     )
+
+
+def _keep_nearest(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most 12 rows for each picture that asked, those of the largest cosine."""
+    order = np.lexsort((table[:, 1], -np.round(table[:, 4], 3), table[:, 0]))
+    asked = table[order, 0]
+    start = np.r_[0, np.flatnonzero(asked[1:] != asked[:-1]) + 1] if len(asked) else np.zeros(0, np.int64)
+    rank = np.arange(len(asked)) - np.repeat(start, np.diff(np.r_[start, len(asked)]))
+    return table[np.sort(order[rank < _KEPT])]
 
 
 def _key(table: NDArray[np.float64]) -> NDArray[np.float64]:

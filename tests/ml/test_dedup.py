@@ -176,7 +176,7 @@ def test_p_rises_with_the_evidence_and_with_fewer_unlike_pictures_that_look_alik
         probability(evidence - 5, calibration=Calibration())
     )
     none = weigh(np.zeros((2, len(FEATURES)), np.float32), fits=np.array([False, True]))
-    assert none.tolist() == pytest.approx([-20, -9.97], abs=0.01)
+    assert none[0] == -20 < none[1] < 0
 
     rng = np.random.default_rng(0)
     assert learn_background(rng.normal(-12, 2, 1000).astype(np.float32), count=30_000) == 0
