@@ -13,13 +13,24 @@ from ml.dedup.index import build_index
 LEAST = 0.72  # cosine of the descriptors of a picture and of a window of the other; of copies 99 % have more
 LEAST_PART = 0.8  # half a picture says less
 _COARSER = 0.12  # the lowest coefficients alone, in few bits, may say less
-NEAREST = 8  # candidates looked at per view of a picture ...
-_KEPT = 12  # ... and kept of all its views, so that ten thousand almost equal pictures stay linear
-_MANY = 200_000  # pictures; beyond, the far windows are left out for time
-_NEAR = 7  # views that remain then: the whole, the windows of 90 %, the middle one of 80 %
+_KEPT = 12  # candidates of a picture, so that ten thousand almost equal ones stay linear
 _ROWS = 2048  # pictures per search, which bounds the memory that the answers take
-_PROBES = 8  # cells that a picture itself is looked up in
-_PROBES_VIEW = 4  # its windows are many, and one of them is enough
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """views: how many of VIEWS are looked up. nearest: candidates of each. cells: that a view, or the whole picture, is
+    looked up in."""
+
+    views: int
+    nearest: int
+    cells: int
+    cells_whole: int
+
+
+_MANY = 200_000  # pictures
+_THOROUGH = _Effort(views=len(VIEWS), nearest=8, cells=4, cells_whole=8)
+_BRISK = _Effort(views=7, nearest=4, cells=2, cells_whole=4)  # windows of 90 % and the middle one of 80 %
 
 
 @dataclass(frozen=True)
@@ -98,12 +109,13 @@ class _Index:
         self._held = held
         self._metrics = metrics
         self._least = LEAST if part == "whole" else LEAST_PART
+        self._effort = _THOROUGH if len(fingerprints) <= _MANY else _BRISK
         self._asking = [
             (number, mirrored)
             for number, view in enumerate((*VIEWS, *PARTS))
             for mirrored in (False, True)
             if (mirror_part(view) if mirrored else view).part == part
-            and (number < _NEAR or number >= len(VIEWS) or len(fingerprints) <= _MANY)
+            and (number < self._effort.views or number >= len(VIEWS))
         ]
         self._vectors = self._describe_all(descriptors.HELD[part])
         self._found = build_index(self._vectors[:, :COARSE])
@@ -128,18 +140,22 @@ class _Index:
         }
         for number, mirrored in self._asking:
             vectors = descriptors.mirror_described(described[number]) if mirrored else described[number]
-            asked, held, cosine = self._nearest(rows, vectors, probes=_PROBES if number == WHOLE else _PROBES_VIEW)
+            asked, held, cosine = self._nearest(
+                rows, vectors, cells=self._effort.cells_whole if number == WHOLE else self._effort.cells
+            )
             same = np.full(len(asked), number), np.full(len(asked), mirrored)
             yield np.column_stack([rows[asked], self._held[held], *same, cosine])
 
     def _nearest(
-        self, rows: NDArray[np.int64], vectors: NDArray[np.float32], *, probes: int
+        self, rows: NDArray[np.int64], vectors: NDArray[np.float32], *, cells: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Which vector found which one of those held, and the cosine of all their coefficients."""
         if hasattr(self._found, "nprobe"):
-            self._found.nprobe = probes
+            self._found.nprobe = cells
         coarse = to_unit(vectors[:, :COARSE])
-        likeness, labels = self._found.search(coarse, min(NEAREST + 1, len(self._held)))  # a picture finds itself too
+        likeness, labels = self._found.search(
+            coarse, min(self._effort.nearest + 1, len(self._held))
+        )  # a picture finds itself too
         asked, place = np.nonzero((labels >= 0) & (likeness >= self._least - _COARSER))
         held = labels[asked, place]
         others = rows[asked] != self._held[held]
