@@ -1,21 +1,17 @@
-"""Duplicate groups: formed, flagged, listed, settled, undone, scanned."""
+"""Duplicate groups: formed, flagged, listed, settled, undone."""
 
 import pytest
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from tests.conftest import make_pets
-from tests.gallery import make_gallery
-from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Conflict, Invalid, NotFound
-from workbench.models import NOTHING_LEFT, Dataset, Decision, DuplicatePair, Image, User
+from workbench.models import NOTHING_LEFT, Dataset, Decision, Image, User
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import Bulk
 from workbench.services import datasets, decisions, duplicates, settling
 from workbench.services.duplicates import FoundGroup
-from workbench.worker.context import Context
-from workbench.worker.scans import scan_duplicates
 
 
 def images_of(session: Session, dataset: Dataset) -> list[Image]:
@@ -289,66 +285,3 @@ def test_listing_costs_two_statements(database: Database, groups: int) -> None:
         found = queries.list_groups(session, dataset_id)
         labels = [image.label.name for each in found for image in each.images]
         assert (len(found), len(labels), len(statements)) == (groups, 2 * groups, 2)
-
-
-def test_a_scan_finds_copies_and_only_those(database: Database, home: Home) -> None:
-    with database.write() as session:
-        first_id = images_of(session, make_gallery(session, home))[0].id
-    told: list[tuple[int, int, str]] = []
-    context = Context(database, home, progress=lambda *args: told.append(args))
-
-    result = scan_duplicates(context, dataset="gallery")
-
-    assert (result["images"], result["pictures"], result["flat"], result["unreadable"]) == (46, 45, 2, 0)
-    assert (result["exact_groups"], result["near_groups"]) == (1, 1)
-    with database.read() as session:
-        dataset = datasets.queries.get_dataset(session, "gallery")
-        (near,) = queries.list_groups(session, dataset.id)
-        assert [image.id - first_id for image in near.images] == [0, 40, 41, 42, 43]
-        assert near.group.p > 0.9
-        pairs = list(session.scalars(select(DuplicatePair)))
-        assert {bool(pair.transform and pair.transform["mirrored"]) for pair in pairs} == {True, False}
-    assert all(0 <= done <= total for done, total, _ in told)
-
-    again = scan_duplicates(context, dataset="gallery")
-    assert (again["pairs"], again["near_groups"]) == (result["pairs"], 1)
-
-
-def test_a_scan_respects_what_reviewers_rejected_until_they_take_it_back(database: Database, home: Home) -> None:
-    with database.write() as session:
-        make_gallery(session, home)
-    context = Context(database, home)
-    scan_duplicates(context, dataset="gallery")
-    with database.write() as session:
-        dataset = datasets.queries.get_dataset(session, "gallery")
-        bob = User(name="bob", role="reviewer")
-        session.add(bob)
-        session.flush()
-        group = only_group(session, dataset, kind="near").group
-        action = settling.settle(session, dataset=dataset, user=bob, group=group, verdict="not_duplicates")
-
-    assert scan_duplicates(context, dataset="gallery")["near_groups"] == 0
-    with database.write() as session:
-        assert [each.group.kind for each in queries.list_groups(session, dataset.id)] == ["exact"]
-        assert only_group(session, dataset, kind="near").group.verdict == "not_duplicates"  # still there to be undone
-        decisions.undo(session, dataset=dataset, user=bob, action=action)
-    assert scan_duplicates(context, dataset="gallery")["near_groups"] == 1
-
-
-def test_a_scan_counts_files_that_are_gone_and_looks_again(database: Database, home: Home) -> None:
-    with database.write() as session:
-        images = images_of(session, make_gallery(session, home))
-        gone = home.objects / images[1].file_sha256[:2] / images[1].file_sha256[2:]
-        saved = gone.read_bytes()
-        gone.unlink()
-    context = Context(database, home)
-    assert scan_duplicates(context, dataset="gallery")["unreadable"] == 1
-    gone.write_bytes(saved)
-    assert scan_duplicates(context, dataset="gallery")["unreadable"] == 0
-
-
-def test_a_scan_of_nothing_finds_nothing(database: Database, home: Home) -> None:
-    with database.write() as session:
-        datasets.ensure_dataset(session, "empty")
-    result = scan_duplicates(Context(database, home), dataset="empty")
-    assert (result["images"], result["pairs"], result["exact_groups"], result["near_groups"]) == (0, 0, 0, 0)

@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image as Picture
 
+from tests import drawn
 from tests.commands import Answer
-from tests.drawn import CLASSES, draw_png
+from tests.drawn import CLASSES
 
 NUMBER = (int, float)
 MAYBE_TEXT = (str, type(None))
@@ -121,16 +125,32 @@ def said(folder: Path) -> dict[str, Answer]:
 
 
 def draw(source: Path) -> Path:
-    """48 images in three classes and splits, a copy of one under another class, one file that is no image."""
+    """48 images in three classes and splits, all unlike; a copy of one under another class, a brighter one of another,
+    one file that is no image."""
     for cls_number, cls in enumerate(CLASSES):
         for number in range(16):
             split = ("train", "train", "validation", "test")[number % 4]
             path = source / split / cls / f"{number // 4 * 2 + number % 2:03d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(draw_png(cls, seed=100 * cls_number + number))
+            path.write_bytes(draw_unlike(cls, seed=100 * cls_number + number))
+    (source / "train/rows/brighter.png").write_bytes(draw_unlike("rows", seed=0, brighter=12))
     (source / "train/columns/copy.png").write_bytes((source / "train/blank/000.png").read_bytes())
     (source / "train/columns/broken.png").write_bytes(b"no image")
     return source
+
+
+def draw_unlike(cls: str, *, seed: int, brighter: int = 0) -> bytes:
+    """Stripes of the class over a picture that no other seed has."""
+    stripes = (np.arange(16) // 2 % 2 == 0) * 20
+    across = {"rows": stripes[:, None], "columns": stripes[None, :], "blank": np.zeros((1, 1), int)}[cls]
+    pixels = 0.8 * drawn.draw(seed, height=16, width=16) + across + brighter
+    return encode(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def encode(pixels: NDArray[np.uint8]) -> bytes:
+    target = io.BytesIO()
+    Picture.fromarray(pixels).save(target, "PNG")
+    return target.getvalue()
 
 
 MEASURED = {
@@ -201,8 +221,8 @@ CONTRACT: dict[str, Any] = {
         "dataset": str,
         "scans": {
             "duplicates": {
-                "dataset": str, "images": int, "pictures": int, "hashed": int, "flat": int, "unreadable": int,
-                "pairs": int, "exact_groups": int, "near_groups": int,
+                "dataset": str, "images": int, "pictures": int, "compared": int, "flat": int, "unreadable": int,
+                "pairs": int, "verdicts": int, "exact_groups": int, "near_groups": int,
             }
         },
     },
@@ -313,22 +333,30 @@ def test_every_command_that_answers_is_held(said: dict[str, Answer]) -> None:
 
 def test_the_numbers_are_those_of_the_drawn_data_set(said: dict[str, Answer]) -> None:
     imported = said["import"].document
-    assert imported["classes"] == {"blank": 16, "columns": 17, "rows": 16}
-    assert imported["splits"] == {"test": 12, "train": 25, "validation": 12}
-    assert (imported["found"], imported["imported"], imported["exact_duplicates"]) == (50, 49, 1)
+    assert imported["classes"] == {"blank": 16, "columns": 17, "rows": 17}
+    assert imported["splits"] == {"test": 12, "train": 26, "validation": 12}
+    assert (imported["found"], imported["imported"], imported["exact_duplicates"]) == (51, 50, 1)
     assert imported["refused"] == [{"path": "train/columns/broken.png", "reason": "not an image (.png file)"}]
-    (group,) = said["duplicates"].document["groups"]
-    assert (group["kind"], group["score"], group["p"]) == ("exact", 1.0, 1.0)
-    assert {image["path"]: image["label"] for image in group["images"]} == {
+    assert said["scan"].document["scans"]["duplicates"] == {
+        "dataset": "stripes", "images": 50, "pictures": 49, "compared": 49, "flat": 0, "unreadable": 0, "pairs": 1,
+        "verdicts": 0, "exact_groups": 1, "near_groups": 1,
+    }  # fmt: skip
+    exact, near = said["duplicates"].document["groups"]
+    assert (exact["kind"], exact["score"], exact["p"], exact["pairs"]) == ("exact", 1.0, 1.0, [])
+    assert {image["path"]: image["label"] for image in exact["images"]} == {
         "train/blank/000.png": "blank",
         "train/columns/copy.png": "columns",
     }
+    assert (near["kind"], near["conflicting"], near["spanning"]) == ("near", False, False)
+    assert [image["path"] for image in near["images"]] == ["train/rows/000.png", "train/rows/brighter.png"]
+    (pair,) = near["pairs"]
+    assert (pair["how"], pair["p"] == near["p"], 8 < pair["transform"]["offset"] < 16) == ("hashes", True, True)
     assert [said[name].document["run"] for name in ("train", "train again")] == [1, 2]
     assert [len(row) for row in said["evaluate"].document["confusion"]] == [3, 3, 3]
     assert said["queue build"].document == {"queue": 6, "recipe": "random", "size": 5, "without": None}
     assert said["decide"].document["by"] == {"ambiguous": 1, "confirm": 1, "exclude": 1, "relabel": 1}
     exported = said["export"].document
-    assert (exported["images"], exported["excluded"], exported["ambiguous"]) == (48, 1, 1)
+    assert (exported["images"], exported["excluded"], exported["ambiguous"]) == (49, 1, 1)
     assert said["check"].document["ok"] is True
 
 

@@ -13,7 +13,7 @@ from ml.dedup.index import build_index
 LEAST = 0.72  # cosine of the descriptors of a picture and of a window of the other; of copies 99 % have more
 LEAST_PART = 0.8  # half a picture says less
 _COARSER = 0.12  # the lowest coefficients alone, in few bits, may say less
-_KEPT = 12  # candidates of a picture, so that ten thousand almost equal ones stay linear
+_KEPT, _KEPT_PART = 8, 3  # candidates of a picture, so that ten thousand almost equal ones stay linear
 _ROWS = 2048  # pictures per search, which bounds the memory that the answers take
 
 
@@ -92,7 +92,8 @@ def find_candidates(
         for asked, held in passes:
             index = _Index(fingerprints, held, part, metrics)
             for chunk in (asked[start : start + _ROWS] for start in range(0, len(asked), _ROWS)):
-                found.append(_keep_nearest(_as_table(_merge(list(index.look_up(chunk))))))
+                table = _as_table(_merge(list(index.look_up(chunk))))
+                found.append(_keep_nearest(table, _KEPT if part == "whole" else _KEPT_PART))
                 done += len(chunk)
                 if on_progress:
                     on_progress(done, total)
@@ -234,13 +235,14 @@ def _merge(tables: list[NDArray[np.float64]]) -> Candidates:
     )
 
 
-def _keep_nearest(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most 12 rows for each picture that asked, those of the largest cosine."""
+def _keep_nearest(table: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """At most so many rows for each picture that asked, those of the largest cosine."""
     order = np.lexsort((table[:, 1], -np.round(table[:, 4], 3), table[:, 0]))
     asked = table[order, 0]
     start = np.r_[0, np.flatnonzero(asked[1:] != asked[:-1]) + 1] if len(asked) else np.zeros(0, np.int64)
     rank = np.arange(len(asked)) - np.repeat(start, np.diff(np.r_[start, len(asked)]))
-    return table[np.sort(order[rank < _KEPT])]
+    kept: NDArray[np.float64] = table[np.sort(order[rank < most])]
+    return kept
 
 
 def _key(table: NDArray[np.float64]) -> NDArray[np.float64]:

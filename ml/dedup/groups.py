@@ -51,22 +51,32 @@ def group_pairs(
     return [_describe(rows, links) for rows in forest.list_groups()]
 
 
-def list_uncompared(a: NDArray[np.int64], b: NDArray[np.int64], *, holds: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Pairs that grouping would ask for: of pictures that links connect and that nobody has compared yet.
+def list_webs(a: NDArray[np.int64], b: NDArray[np.int64]) -> list[list[int]]:
+    """Rows that links connect, however indirectly. a, b: int64 (M,). Each web ascending, webs by their first row."""
+    webs = _Forest({int(row): {} for row in np.unique(np.concatenate([a, b]))}, (), ())
+    for one, other in zip(a.tolist(), b.tolist(), strict=True):
+        webs.connect(one, other)
+    return webs.list_groups()
 
-    a, b: int64 (M,) rows of the pairs compared. holds: bool (M,), which of them are links. Returns int64 (K, 2), lower
-    row first, ascending. Up to 24 connected pictures each pair of them; in larger webs each picture with the eight
-    first ones, so that ten thousand almost equal pictures stay linear.
+
+def list_uncompared(webs: list[list[int]], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs that grouping would ask for: of pictures of one web that nobody has compared yet.
+
+    a, b: int64 (M,) rows of the pairs compared. Returns int64 (K, 2), lower row first, ascending. Up to 24 connected
+    pictures each pair of them; in larger webs each picture with the eight first ones, so that ten thousand almost equal
+    pictures stay linear.
     """
-    webs = _Forest({int(row): {} for row in np.unique(np.concatenate([a[holds], b[holds]]))}, (), ())
-    for one, other in zip(a[holds], b[holds], strict=True):
-        webs.connect(int(one), int(other))
     known = set(zip(np.minimum(a, b).tolist(), np.maximum(a, b).tolist(), strict=True))
     wanted = []
-    for rows in webs.list_groups():
+    for rows in webs:
         first = rows if len(rows) <= _WHOLLY else rows[:_WITH]
         wanted += [(one, other) for one in first for other in rows if one < other and (one, other) not in known]
     return np.array(sorted(wanted), np.int64).reshape(-1, 2)
+
+
+def list_first_rows(webs: list[list[int]]) -> NDArray[np.int64]:
+    """Of webs so large that a search, which keeps a few neighbours of each picture, may have parted them. Ascending."""
+    return np.array(sorted(rows[0] for rows in webs if len(rows) > _WITH), np.int64)
 
 
 _Links = dict[int, dict[int, tuple[float, float]]]

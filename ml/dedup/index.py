@@ -55,4 +55,5 @@ def find_alike(vectors: NDArray[np.floating[Any]], *, nearest: int, least: float
         found.append(np.stack([row + start, labels[row, place]], axis=1))
     pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
     likeness = np.einsum("nd,nd->n", unit[pairs[:, 0]], unit[pairs[:, 1]])
-    return pairs[(pairs[:, 0] != pairs[:, 1]) & (likeness >= least)]
+    kept: NDArray[np.int64] = pairs[(pairs[:, 0] != pairs[:, 1]) & (likeness >= least)]
+    return kept

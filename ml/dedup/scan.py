@@ -10,7 +10,7 @@ from ml.dedup.alignment import Alignments, align_pairs
 from ml.dedup.candidates import Candidates, find_candidates, fit_views
 from ml.dedup.chance import Calibration, draw_pairs, learn_background, probability, weigh
 from ml.dedup.descriptors import PARTS, VIEWS
-from ml.dedup.groups import list_uncompared
+from ml.dedup.groups import list_first_rows, list_uncompared, list_webs
 from ml.dedup.transforms import Transform, read_transform
 
 LEAST_P = 0.5  # of the pairs that make groups
@@ -168,10 +168,17 @@ def _as_pairs(found: Candidates, aligned: Alignments) -> Pairs:
 
 
 def close(fingerprints: NDArray[np.uint8], pairs: Pairs, *, calibration: Calibration) -> Pairs:
-    """Compare what grouping asks for: pictures that links connect but that were not proposed as a pair."""
+    """Compare what grouping asks for: pictures that links connect but that were not proposed as a pair, and the first
+    pictures of large webs with each other."""
     for _round in range(_ROUNDS):
-        p = probability(pairs.evidence, calibration=calibration)
-        wanted = list_uncompared(pairs.a, pairs.b, holds=p >= LEAST_P)
+        links = probability(pairs.evidence, calibration=calibration) >= LEAST_P
+        webs = list_webs(pairs.a[links], pairs.b[links])
+        wanted = list_uncompared(webs, pairs.a, pairs.b)
+        first = list_first_rows(webs)
+        between = find_candidates(fingerprints[first])
+        more = np.sort(np.stack([first[between.one], first[between.other]], axis=1), axis=1)
+        known = np.isin(_name(more[:, 0], more[:, 1]), _name(pairs.a, pairs.b))
+        wanted = np.unique(np.concatenate([wanted, more[~known]]), axis=0)
         if not len(wanted):
             break
         pairs = join(pairs, compare(fingerprints, fit_views(fingerprints, wanted[:, 0], wanted[:, 1])))

@@ -1,13 +1,12 @@
 """Fingerprints, the pairs that scans compared, and what reviewers said about them."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from workbench.models import DuplicatePair, Image, ImageHash
+from workbench.models import Decision, DuplicatePair, Image, ImageHash
 from workbench.queries import duplicates
 
 _CHUNK = 500  # bound variables per statement
@@ -74,9 +73,19 @@ def list_looked_at(session: Session, dataset_id: int) -> tuple[list[list[int]], 
     """(the same, apart): images that reviewers judged one by one, verdict by verdict; what was settled in bulk is not
     evidence. Those of one list of the second are pairwise apart."""
     lines = duplicates.list_standing(session, dataset_id)
-    number = Counter(line.action for line in lines)
+    number = _count_settled(session, dataset_id)
     single = [line for line in lines if number[line.action] == 1]
     return (
         [images for line in single if (images := duplicates.confirmed_by(line))],
         [images for line in single for images in duplicates.rejected_by(line)],
     )
+
+
+def _count_settled(session: Session, dataset_id: int) -> dict[str, int]:
+    """Action -> how many groups it settled."""
+    query = (
+        select(Decision.action, func.count())
+        .where(Decision.dataset_id == dataset_id, Decision.kind == "duplicates")
+        .group_by(Decision.action)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}

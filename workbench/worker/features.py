@@ -17,15 +17,23 @@ _NEAREST = 4
 _LEAST = 0.9  # cosine of the features
 
 
-def propose_by_features(context: Context, dataset: Dataset, pictures: Pictures, pairs: Pairs) -> Pairs | None:
-    """What else was compared because the run holds both for nearly the same; none without a promoted run."""
+def propose_by_features(
+    context: Context, dataset: Dataset, pictures: Pictures, pairs: Pairs, *, new: NDArray[np.bool_] | None
+) -> Pairs | None:
+    """What else was compared because the run holds both for nearly the same; none without a promoted run.
+
+    new: bool (N,), then only with one of these; an earlier scan compared the others.
+    """
     if dataset.promoted_run_id is None:
         return None
     try:
         predictions = load_predictions(context.home, dataset.promoted_run_id)
     except NotFound:
         return None
-    wanted = _list_unknown(_find_near(predictions, pictures), pairs)
+    near = _find_near(predictions, pictures)
+    if new is not None:
+        near = near[new[near].any(1)]
+    wanted = _list_unknown(near, pairs)
     if not len(wanted):
         return None
     context.progress(0, 1, "Comparing what the model holds for alike")
@@ -34,9 +42,8 @@ def propose_by_features(context: Context, dataset: Dataset, pictures: Pictures, 
 
 def _find_near(predictions: Predictions, pictures: Pictures) -> NDArray[np.int64]:
     """(M, 2) rows of the pictures, lower first."""
+    held = np.flatnonzero(np.isin(pictures.image_ids, predictions.image_ids))
     place = np.searchsorted(predictions.image_ids, pictures.image_ids)
-    place = np.minimum(place, len(predictions.image_ids) - 1)
-    held = np.flatnonzero(predictions.image_ids[place] == pictures.image_ids)
     return held[find_alike(predictions.features[place[held]], nearest=_NEAREST, least=_LEAST)]
 
 

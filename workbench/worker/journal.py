@@ -22,7 +22,7 @@ class Journal:
     folder: Path
 
     @classmethod
-    def open(cls, parent: Path, *, of: Iterable[bytes]) -> "Journal":
+    def open(cls, parent: Path, *, of: Iterable[bytes | memoryview]) -> "Journal":
         """The journal of work on this input; those of other input, which nobody will finish, are removed."""
         digest = hashlib.sha256()
         for part in of:
@@ -42,6 +42,7 @@ class Journal:
                 return dict(held)
         except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
             made = work()
+        self.folder.mkdir(parents=True, exist_ok=True)  # another scan of the same data set may have ended meanwhile
         temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **made)

@@ -13,6 +13,7 @@ from ml.dedup.candidates import Candidates
 from ml.dedup.chance import Calibration, probability, refit
 from ml.dedup.groups import Group, group_pairs
 from ml.dedup.scan import LEAST_P, Pairs
+from workbench import __version__
 from workbench.models import Dataset, utc_now
 from workbench.queries import datasets
 from workbench.queries import duplicates as groups
@@ -51,7 +52,7 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
     known = _read_known(context, held, pictures) if new is not None else None
     journal = Journal.open(
         context.home.root / "scans" / str(held.id),
-        of=[ALGORITHM.encode(), pictures.image_ids.tobytes(), (new if new is not None else np.zeros(0)).tobytes()],
+        of=[f"{ALGORITHM} {__version__}".encode(), pictures.fingerprints.data, b"" if new is None else new.data],
     )
     calibration = _calibrate(context, held, pictures, known)
     found = _propose(context, journal, pictures, new)
@@ -60,7 +61,8 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
         pairs = scan.join(pairs, known.pairs)
     context.progress(0, 1, "Forming groups")
     pairs = scan.close(pictures.fingerprints, pairs, calibration=calibration)
-    proposed = propose_by_features(context, held, pictures, pairs)
+    run_is_known = (held.calibration or {}).get("run") == held.promoted_run_id
+    proposed = propose_by_features(context, held, pictures, pairs, new=new if run_is_known else None)
     if proposed is not None:
         pairs = scan.close(pictures.fingerprints, scan.join(pairs, proposed), calibration=calibration)
     result = _store(
@@ -68,19 +70,31 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
         dataset,
         pictures,
         exact,
-        _Outcome(pairs, calibration, known, set(_names(proposed)) if proposed is not None else set()),
+        _Outcome(
+            pairs=pairs,
+            calibration=calibration,
+            known=known,
+            by_features=set(_names(proposed)) if proposed is not None else set(),
+            compared=len(pictures.image_ids) if new is None else int(new.sum()),
+            run_id=held.promoted_run_id,
+        ),
     )
     journal.remove()
-    return {**result, "compared": len(pictures.image_ids) if new is None else int(new.sum())}
+    return result
 
 
 def _list_new(dataset: Dataset, pictures: Pictures) -> NDArray[np.bool_] | None:
     """Which pictures came since the last scan; none where all of them have to be compared."""
-    known = dataset.calibration or {}
-    if dataset.compared_to is None or known.get("algorithm") != ALGORITHM:
+    newest = _get_compared_to(dataset)
+    if newest is None:
         return None
-    new = (pictures.image_ids > dataset.compared_to) | pictures.fresh
+    new = (pictures.image_ids > newest) | pictures.fresh
     return None if 2 * new.sum() > len(new) else new
+
+
+def _get_compared_to(dataset: Dataset) -> int | None:
+    """The newest image that was compared by a scan whose evidence can be set beside this one's."""
+    return dataset.compared_to if (dataset.calibration or {}).get("algorithm") == ALGORITHM else None
 
 
 def _read_known(context: Context, dataset: Dataset, pictures: Pictures) -> _Known:
@@ -109,7 +123,7 @@ def _calibrate(context: Context, dataset: Dataset, pictures: Pictures, known: _K
     if known is None:
         with context.database.read() as session:
             verdicts = any(queries.list_looked_at(session, dataset.id))
-        known = _read_known(context, dataset, pictures) if verdicts and dataset.compared_to is not None else None
+        known = _read_known(context, dataset, pictures) if verdicts and _get_compared_to(dataset) is not None else None
     if known is None:
         return Calibration(background)
     same, apart = _list_judged(context, dataset, pictures)
@@ -181,12 +195,14 @@ def _compare_chunk(pictures: Pictures, chunk: Candidates) -> Arrays:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a scan found. by_features: pairs of rows that only the run's features proposed."""
+    """What a scan found. by_features: pairs of rows that only the run's features proposed. compared: pictures."""
 
     pairs: Pairs
     calibration: Calibration
     known: _Known | None
     by_features: set[tuple[int, int]]
+    compared: int
+    run_id: int | None
 
 
 def _names(pairs: Pairs) -> list[tuple[int, int]]:
@@ -212,12 +228,13 @@ def _store(
         near_groups = duplicates.refresh_near_groups(session, dataset, spelled)
         dataset.scanned_at = utc_now()
         dataset.compared_to = int(pictures.image_ids.max(initial=0))
-        dataset.calibration = {"algorithm": ALGORITHM, **asdict(outcome.calibration)}
+        dataset.calibration = {"algorithm": ALGORITHM, "run": outcome.run_id, **asdict(outcome.calibration)}
         images = datasets.count_images(session, dataset.id)
     return {
         "dataset": name,
         "images": images,
         "pictures": pictures.distinct,
+        "compared": outcome.compared,
         "flat": pictures.flat,
         "unreadable": pictures.unreadable,
         "pairs": int((p >= LEAST_P).sum()),
