@@ -69,9 +69,9 @@ def test_candidates_hold_every_kind_of_copy_and_hardly_anything_else() -> None:
     assert find_candidates(prints[:1]).one.size == find_candidates(prints[:0]).one.size == 0
 
 
-def list_views(found: Candidates) -> set[tuple[int, int, int, bool]]:
-    columns = (found.one, found.other, found.view, found.mirrored)
-    return set(zip(*(column.tolist() for column in columns), strict=True))
+def list_names(found: Candidates) -> set[tuple[int, int, bool]]:
+    low, high = np.minimum(found.one, found.other), np.maximum(found.one, found.other)
+    return set(zip(low.tolist(), high.tolist(), found.by_part.tolist(), strict=True))
 
 
 def test_only_new_pictures_are_looked_up_but_against_all() -> None:
@@ -82,7 +82,7 @@ def test_only_new_pictures_are_looked_up_but_against_all() -> None:
     every, fresh = find_candidates(prints), find_candidates(prints, new=new)
 
     concerned = every.take(new[every.one] | new[every.other])
-    assert list_views(concerned) <= list_views(fresh)  # an old picture keeps its nearest among the new ones only
+    assert list_names(concerned) <= list_names(fresh)  # an old picture keeps its nearest among the new ones only
     assert (new[fresh.one] | new[fresh.other]).all()
     assert find_candidates(prints, new=np.zeros(len(prints), np.bool_)).one.size == 0
 
