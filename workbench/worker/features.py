@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.dedup import scan
-from ml.dedup.candidates import fit_views
+from ml.dedup.candidates import Candidates, fit_views
 from ml.dedup.index import find_alike
 from ml.dedup.scan import Pairs
 from workbench.errors import NotFound
@@ -19,35 +18,36 @@ _LEAST = 0.9  # cosine of the features
 
 def propose_by_features(
     context: Context, dataset: Dataset, pictures: Pictures, pairs: Pairs, *, new: NDArray[np.bool_] | None
-) -> Pairs | None:
-    """What else was compared because the run holds both for nearly the same; none without a promoted run.
+) -> Candidates | None:
+    """What else to compare because the run holds both for nearly the same, if there is anything.
 
-    new: bool (N,), then only with one of these; an earlier scan compared the others.
+    pairs: those that were compared. new: bool (N,), then only with one of these; an earlier scan compared the others.
     """
+    near = _find_near(_load(context, dataset), pictures)
+    if new is not None:
+        near = near[new[near].any(1)]
+    wanted = near[~np.isin(name_pairs(near[:, 0], near[:, 1]), name_pairs(pairs.a, pairs.b))]
+    return fit_views(pictures.fingerprints, wanted[:, 0], wanted[:, 1]) if len(wanted) else None
+
+
+def name_pairs(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for each pair of rows, both (M,)."""
+    return a * (1 << 31) + b
+
+
+def _load(context: Context, dataset: Dataset) -> Predictions | None:
     if dataset.promoted_run_id is None:
         return None
     try:
-        predictions = load_predictions(context.home, dataset.promoted_run_id)
+        return load_predictions(context.home, dataset.promoted_run_id)
     except NotFound:
         return None
-    near = _find_near(predictions, pictures)
-    if new is not None:
-        near = near[new[near].any(1)]
-    wanted = _list_unknown(near, pairs)
-    if not len(wanted):
-        return None
-    context.progress(0, 1, "Comparing what the model holds for alike")
-    return scan.compare(pictures.fingerprints, fit_views(pictures.fingerprints, wanted[:, 0], wanted[:, 1]))
 
 
-def _find_near(predictions: Predictions, pictures: Pictures) -> NDArray[np.int64]:
+def _find_near(predictions: Predictions | None, pictures: Pictures) -> NDArray[np.int64]:
     """(M, 2) rows of the pictures, lower first."""
+    if predictions is None:
+        return np.zeros((0, 2), np.int64)
     held = np.flatnonzero(np.isin(pictures.image_ids, predictions.image_ids))
     place = np.searchsorted(predictions.image_ids, pictures.image_ids)
     return held[find_alike(predictions.features[place[held]], nearest=_NEAREST, least=_LEAST)]
-
-
-def _list_unknown(near: NDArray[np.int64], pairs: Pairs) -> NDArray[np.int64]:
-    """Those that were not compared yet."""
-    known = pairs.a * (1 << 31) + pairs.b
-    return near[~np.isin(near[:, 0] * (1 << 31) + near[:, 1], known)]

@@ -21,7 +21,7 @@ from workbench.queries import pairs as queries
 from workbench.services import duplicates
 from workbench.services.duplicates import FoundGroup, FoundPair
 from workbench.worker.context import Context
-from workbench.worker.features import propose_by_features
+from workbench.worker.features import name_pairs, propose_by_features
 from workbench.worker.fingerprints import ALGORITHM, Pictures, read_pictures
 from workbench.worker.journal import Arrays, Journal
 
@@ -54,17 +54,15 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
         context.home.root / "scans" / str(held.id),
         of=[f"{ALGORITHM} {__version__}".encode(), pictures.fingerprints.data, b"" if new is None else new.data],
     )
-    calibration = _calibrate(context, held, pictures, known)
-    found = _propose(context, journal, pictures, new)
-    pairs = _compare(context, journal, pictures, found)
+    pairs = _compare(context, journal, pictures, _propose(context, journal, pictures, new))
     if known is not None:
         pairs = scan.join(pairs, known.pairs)
+    run_is_known = (held.calibration or {}).get("run") == held.promoted_run_id
+    alike = propose_by_features(context, held, pictures, pairs, new=new if run_is_known else None)
+    proposed = _compare(context, journal, pictures, alike, step=f"alike-{held.promoted_run_id}")
+    pairs, calibration = _calibrate(context, held, pictures, scan.join(pairs, proposed))
     context.progress(0, 1, "Forming groups")
     pairs = scan.close(pictures.fingerprints, pairs, calibration=calibration)
-    run_is_known = (held.calibration or {}).get("run") == held.promoted_run_id
-    proposed = propose_by_features(context, held, pictures, pairs, new=new if run_is_known else None)
-    if proposed is not None:
-        pairs = scan.close(pictures.fingerprints, scan.join(pairs, proposed), calibration=calibration)
     result = _store(
         context,
         dataset,
@@ -74,7 +72,7 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
             pairs=pairs,
             calibration=calibration,
             known=known,
-            by_features=set(_names(proposed)) if proposed is not None else set(),
+            by_features=set(_names(proposed)),
             compared=len(pictures.image_ids) if new is None else int(new.sum()),
             run_id=held.promoted_run_id,
         ),
@@ -117,20 +115,21 @@ def _read_known(context: Context, dataset: Dataset, pictures: Pictures) -> _Know
     )
 
 
-def _calibrate(context: Context, dataset: Dataset, pictures: Pictures, known: _Known | None) -> Calibration:
-    """What is usual among these pictures, and what the reviewers' verdicts say about earlier scans' pairs."""
+def _calibrate(context: Context, dataset: Dataset, pictures: Pictures, pairs: Pairs) -> tuple[Pairs, Calibration]:
+    """The pairs with those that reviewers judged, and what is usual among these pictures and by their verdicts."""
     background = scan.measure_background(pictures.fingerprints)
-    if known is None:
-        with context.database.read() as session:
-            verdicts = any(queries.list_looked_at(session, dataset.id))
-        known = _read_known(context, dataset, pictures) if verdicts and _get_compared_to(dataset) is not None else None
-    if known is None:
-        return Calibration(background)
     same, apart = _list_judged(context, dataset, pictures)
-    names = _names(known.pairs)
-    judged = np.array([name in same or name in apart for name in names], np.bool_)
-    truth = np.array([name in same for name in names], np.bool_)[judged]
-    return refit(known.pairs.evidence[judged], truth, background=background)
+    if not same and not apart:
+        return pairs, Calibration(background)
+    judged = np.array(sorted(same | apart), np.int64)
+    missing = judged[~np.isin(name_pairs(judged[:, 0], judged[:, 1]), name_pairs(pairs.a, pairs.b))]
+    if len(missing):
+        found = candidates.fit_views(pictures.fingerprints, missing[:, 0], missing[:, 1])
+        pairs = scan.join(pairs, scan.compare(pictures.fingerprints, found))
+    names = _names(pairs)
+    known = np.array([name in same or name in apart for name in names], np.bool_)
+    truth = np.array([name in same for name in names], np.bool_)[known]
+    return pairs, refit(pairs.evidence[known], truth, background=background)
 
 
 def _list_judged(
@@ -179,11 +178,15 @@ def _propose(context: Context, journal: Journal, pictures: Pictures, new: NDArra
     return Candidates(**found)
 
 
-def _compare(context: Context, journal: Journal, pictures: Pictures, found: Candidates) -> Pairs:
+def _compare(
+    context: Context, journal: Journal, pictures: Pictures, found: Candidates | None, *, step: str = "pairs"
+) -> Pairs:
+    if found is None:
+        return scan.no_pairs()
     parts = [scan.no_pairs()]
     for rows in candidates.split(found, size=_CHUNK):
         chunk = found.take(np.arange(rows.start, rows.stop))
-        held = journal.once(f"pairs-{rows.start}", partial(_compare_chunk, pictures, chunk))
+        held = journal.once(f"{step}-{rows.start}", partial(_compare_chunk, pictures, chunk))
         parts.append(Pairs(**held))
         context.progress(rows.stop, len(found.one), "Comparing pictures")
     return scan.join(*parts)
