@@ -32,7 +32,7 @@ def main() -> None:
         with logged_in(browser, live) as page:
             page.goto(live.url + pages["card"])
             decide_some(page)
-            for name in ("card", "sweep", "home", "duplicates", "run"):
+            for name in ("card", "sweep", "home", "duplicates", "group", "splits", "run"):
                 if name != "card":
                     page.goto(live.url + pages[name])
                 page.wait_for_load_state("networkidle")
