@@ -90,7 +90,7 @@ def find_candidates(
     metrics = descriptors.learn_metrics(fingerprints)
     for part in descriptors.HELD:
         for asked, held in passes:
-            index = _Index(fingerprints, held, part, metrics)
+            index = _Index(fingerprints, held, part, metrics, lookups=len(asked))
             for chunk in (asked[start : start + _ROWS] for start in range(0, len(asked), _ROWS)):
                 table = _as_table(_merge(list(index.look_up(chunk))))
                 found.append(_keep_nearest(table, _KEPT if part == "whole" else _KEPT_PART))
@@ -104,7 +104,13 @@ class _Index:
     """Whole pictures, or one part of each, looked up by the views of others that may show the same."""
 
     def __init__(
-        self, fingerprints: NDArray[np.uint8], held: NDArray[np.int64], part: str, metrics: dict[str, Metric]
+        self,
+        fingerprints: NDArray[np.uint8],
+        held: NDArray[np.int64],
+        part: str,
+        metrics: dict[str, Metric],
+        *,
+        lookups: int,
     ) -> None:
         self._fingerprints = fingerprints
         self._held = held
@@ -119,7 +125,7 @@ class _Index:
             and (number < self._effort.views or number >= len(VIEWS))
         ]
         self._vectors = self._describe_all(descriptors.HELD[part])
-        self._found = build_index(self._vectors[:, :COARSE])
+        self._found = build_index(self._vectors[:, :COARSE], lookups=lookups * len(self._asking))
 
     def _describe_all(self, view: View) -> NDArray[np.float16]:
         """float16 (N, 63) of the pictures held."""

@@ -11,6 +11,7 @@ from ml.dedup.fingerprints import SIDE, get_grey
 _FREQUENCIES = 8  # per axis
 LENGTH = _FREQUENCIES**2 - 1  # the mean brightness is left out
 COARSE = 32  # the lowest frequencies, enough to look pictures up by
+_ROWS = 2048  # pictures at a time, which bounds the memory
 _SAMPLE = 20_000  # pictures that metrics are learned from
 _PRIOR = 200  # pictures that the usual falling spectrum counts as, beside those that were seen
 _SPREAD = 600.0  # of the lowest coefficients of photographs, grey levels; falls with the frequency
@@ -105,10 +106,31 @@ def to_unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def transform(fingerprints: NDArray[np.uint8], *, views: tuple[View, ...]) -> NDArray[np.float32]:
     """The coefficients of views. fingerprints: uint8 (N, 36, 32). Returns float32 (V, N, 63).
 
-    One matrix product: about 1.5 microseconds for each view of a picture. Deterministic on one machine.
+    Rows first, once for all views of one height, then columns. About 0.5 microseconds for each view of a picture.
+    Deterministic on one machine.
     """
-    flat = get_grey(fingerprints).reshape(len(fingerprints), SIDE * SIDE).astype(np.float32)
-    return np.stack([flat @ _operator(view) for view in views])
+    made = np.empty((len(views), len(fingerprints), LENGTH), np.float32)
+    for start in range(0, len(fingerprints), _ROWS):
+        chunk = get_grey(fingerprints[start : start + _ROWS]).astype(np.float32)
+        made[:, start : start + len(chunk)] = _transform_chunk(chunk, views)
+    return made
+
+
+def _transform_chunk(grey: NDArray[np.float32], views: tuple[View, ...]) -> NDArray[np.float32]:
+    """float32 (V, N, 63) of float32 (N, 32, 32)."""
+    count = len(grey)
+    by_column = np.ascontiguousarray(grey.transpose(0, 2, 1)).reshape(count * SIDE, SIDE)
+    down = {
+        height: (by_column @ _axis(*height).T).reshape(count, SIDE, _FREQUENCIES).transpose(0, 2, 1)
+        for height in {(view.top, view.height) for view in views}
+    }
+    rows = {height: np.ascontiguousarray(half).reshape(count * _FREQUENCIES, SIDE) for height, half in down.items()}
+    return np.stack(
+        [
+            (rows[view.top, view.height] @ _axis(view.left, view.width).T).reshape(count, LENGTH + 1)[:, 1:]
+            for view in views
+        ]
+    )
 
 
 def mirror(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,14 +139,7 @@ def mirror(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @cache
-def _operator(view: View) -> NDArray[np.float32]:
-    """(1024, 63): resampling to the window and the low DCT-II coefficients, as one linear map."""
-    rows = _axis(view.top, view.height)
-    columns = _axis(view.left, view.width)
-    return np.kron(rows, columns)[1:].T.astype(np.float32).copy()
-
-
-def _axis(start: float, length: float) -> NDArray[np.float64]:
+def _axis(start: float, length: float) -> NDArray[np.float32]:
     """(8, 32): from 32 pixels, linearly resampled within the window, to 8 coefficients."""
     place = np.clip((start + (np.arange(SIDE) + 0.5) / SIDE * length) * SIDE - 0.5, 0, SIDE - 1)
     low = np.minimum(place.astype(np.int64), SIDE - 2)
@@ -135,8 +150,7 @@ def _axis(start: float, length: float) -> NDArray[np.float64]:
     basis = np.cos(np.pi * np.outer(np.arange(_FREQUENCIES), 2 * np.arange(SIDE) + 1) / (2 * SIDE))
     basis *= np.sqrt(2 / SIDE)
     basis[0] /= np.sqrt(2)
-    product: NDArray[np.float64] = basis @ resample
-    return product
+    return (basis @ resample).astype(np.float32)
 
 
 @cache

@@ -8,24 +8,26 @@ from numpy.typing import NDArray
 from ml.dedup.descriptors import to_unit
 
 _FEW = 4096  # vectors that are compared one by one
+_PAYS = 4  # lookups for which an inverted file is built: a quarter of the vectors
 _LARGEST_CELLS = 2048
 _SEEN = 131_072  # vectors that the cells are learned from
 _CHUNK = 65_536
 
 
-def build_index(vectors: NDArray[np.floating[Any]]) -> Any:
+def build_index(vectors: NDArray[np.floating[Any]], *, lookups: int) -> Any:
     """A faiss index of float (N, D) vectors, brought to length 1, D even; `search` gives the largest cosines.
 
-    Beyond 4,096 vectors an inverted file of at most 2,048 cells, whose `nprobe` says how many a search looks into, with
-    four bits for every two coordinates: its cosines are rough, to be computed again for what it finds. One thread, so
-    that it is deterministic and leaves the other cores alone. Time O(N), memory D / 4 + 8 bytes a vector.
+    lookups: how many vectors will be looked up. Beyond 4,096 vectors, if so many are that it pays, an inverted file of
+    at most 2,048 cells, whose `nprobe` says how many a search looks into, with four bits for every two coordinates: its
+    cosines are rough, to be computed again for what it finds. One thread, so that it is deterministic and leaves the
+    other cores alone. Time O(N), memory D / 4 + 8 bytes a vector, or 4 D without cells.
     """
     import faiss
 
     faiss.omp_set_num_threads(1)
     count, length = vectors.shape
     index: Any = faiss.IndexFlatIP(length)
-    if count > _FEW:
+    if count > _FEW and lookups * _PAYS > count:
         cells = min(_LARGEST_CELLS, 2 ** int(np.log2(np.sqrt(count) * 3)))
         index = faiss.IndexIVFPQFastScan(index, length, cells, length // 2, 4, faiss.METRIC_INNER_PRODUCT)
         index.by_residual = False  # one table a query, not one a cell
@@ -45,7 +47,7 @@ def find_alike(vectors: NDArray[np.floating[Any]], *, nearest: int, least: float
     if len(vectors) < 2:
         return np.zeros((0, 2), np.int64)
     unit = to_unit(vectors[:, : vectors.shape[1] // 2 * 2].astype(np.float32))
-    index = build_index(unit)
+    index = build_index(unit, lookups=len(unit))
     if hasattr(index, "nprobe"):
         index.nprobe = 8
     found = []
