@@ -112,6 +112,16 @@
       followChoice();
     }
   });
+  // "Another label" opens at its classes, and Enter there means the label chosen, not the form's first answer
+  const other = form.querySelector("details.other_class");
+  other?.addEventListener("toggle", () => {
+    if (other.open) (other.querySelector(":checked") || other.querySelector("[name=class_id]"))?.focus();
+  });
+  other?.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.target.name !== "class_id") return;
+    event.preventDefault();
+    if (!event.repeat) other.querySelector("[data-entered]").click();
+  });
   form.addEventListener("submit", (event) => {  // a key held down must not answer twice
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";

@@ -191,6 +191,19 @@ def test_settling_one_by_one_and_in_bulk_undone_and_scanned_again(page: Page, li
         assert checks.check(session).ok
 
 
+def test_another_label_is_chosen_by_keys_alone(page: Page, live: Live, database: Database) -> None:
+    scan(page, live)
+    open_group(page, live, database, "train/circle/cross.png")
+    page.keyboard.press("m")
+    expect(page.locator("details.other_class input:focus")).to_have_value(re.compile("[0-9]+"))
+    page.keyboard.press("ArrowDown")
+    press(page, "Enter")
+    assert sorted(statuses(database, "cross").values()) == ["active", "excluded"]
+    with database.read() as session:
+        labels = session.scalars(select(Image).where(Image.path.like("%/cross%")))
+        assert {image.label.name for image in labels if image.label} == {"square"}
+
+
 def test_two_images_blink_and_differ_in_one_place(page: Page, live: Live, database: Database) -> None:
     scan(page, live)
     open_group(page, live, database, "train/circle/cross.png")

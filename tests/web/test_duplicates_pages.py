@@ -259,6 +259,47 @@ def test_settling_in_bulk_is_previewed_and_undone_by_one_button(
     assert set(statuses(database).values()) == {"active"}
 
 
+def test_undoing_what_was_settled_in_bulk_says_how_many_groups_it_opens(
+    browser_as: BrowserAs, database: Database
+) -> None:
+    with database.write() as session:
+        dataset = make_pets(session, per_class=4)
+        images = pets_by_path(session)
+        for copy, of in (("cat/1.png", "cat/0.png"), ("dog/1.png", "dog/0.png")):
+            images[copy].pixel_sha256 = images[of].pixel_sha256
+        session.flush()
+        duplicates.refresh_exact_groups(session, dataset)
+    lead, reviewer = browser_as("lead"), browser_as("reviewer")
+    lead.post("/d/pets/duplicates/bulk", {"action": "b" * 32})
+    assert "Undo the last 2 groups" in lead.get("/d/pets/duplicates").get_data(as_text=True)
+    assert reviewer.get("/d/pets/duplicates?show=settled").get_data(as_text=True).count(">Undo all 2</button>") == 2
+    group_id = group_with(database, "cat/0.png")
+    assert ">Undo all 2 groups</button>" in reviewer.get(f"/d/pets/duplicates/{group_id}").get_data(as_text=True)
+    answer = reviewer.post(f"/d/pets/duplicates/{group_id}/undo")
+    assert answer.location == "/d/pets/duplicates"
+    assert "Undone: 2 groups are open again." in reviewer.get("/d/pets/duplicates").get_data(as_text=True)
+
+
+def test_a_bulk_that_cannot_be_read_offers_nothing_else(browser_as: BrowserAs, copies: list[int]) -> None:
+    lead = browser_as("lead")
+    answer = lead.get("/d/pets/duplicates/bulk?which=near&min_p=abc")
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422
+    assert "P must be a number from 0.5 to 1." in page
+    assert 'value="near" data-submit-on-change checked' in page
+    assert 'value="abc"' in page
+    assert not re.search(r">Settle \d", page)
+    assert lead.post("/d/pets/duplicates/bulk", {"which": "near", "min_p": "2"}).status_code == 422
+    assert lead.get("/d/pets/duplicates/bulk?which=both&min_p=0,8").status_code == 200
+
+
+def test_an_address_with_a_number_that_no_row_can_have_shows_the_first_page(
+    browser_as: BrowserAs, copies: list[int]
+) -> None:
+    page = browser_as("viewer").get(f"/d/pets/duplicates?after={9 * 10**30}-5")
+    assert (page.status_code, "To the first" in page.get_data(as_text=True)) == (200, False)
+
+
 @pytest.fixture
 def families(database: Database) -> dict[str, int]:
     """Near: three cats (two of them equal), sure, without conflict; four dogs and an owl, unsure. Exact: two owls."""

@@ -59,6 +59,7 @@ def test_the_leak_its_classes_and_its_effect_are_told(pets_there: None, browser_
     )
     assert "near copies were not looked for yet" in page
     assert "Run 1</a> was trained on 14 images. 1 of train were left out" in page
+    assert "1 of the images measured on has a near copy that was not." in page
     assert "Without the leaked images the accuracy of run 1 is <strong>92.9 %</strong> instead of 93.3 %" in page
     assert "no more than chance would make" in page
     assert "Build splits anew" not in page  # a viewer only looks
@@ -133,7 +134,7 @@ def test_building_is_a_job_that_knows_what_was_shown(database: Database, browser
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ({"train": "90"}, "add up to"), ({"train": "many"}, "From 0 to 100"), ({"seed": "-1"}, "A whole number"),
+        ({"train": "90"}, "%; they must add up to 100 %"), ({"train": "many"}, "From 0 to 100"), ({"seed": "-1"}, "A whole number"),
         ({"family_pattern": "("}, "not a regular expression"), ({"by": "camera"}, "has an attribute"),
     ],
 )  # fmt: skip

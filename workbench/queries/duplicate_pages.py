@@ -32,6 +32,16 @@ def get_settling(session: Session, actions: Sequence[str]) -> dict[str, Decision
     return {line.action: line for line in session.scalars(query)}
 
 
+def count_settled(session: Session, actions: Sequence[str]) -> dict[str, int]:
+    """Action -> how many groups it has settled. For one page of groups."""
+    query = (
+        select(DuplicateGroup.settled_action, func.count())
+        .where(DuplicateGroup.settled_action.in_(actions))
+        .group_by(DuplicateGroup.settled_action)
+    )
+    return {action: count for action, count in session.execute(query) if action is not None}
+
+
 def list_pairs(session: Session, group_id: int, *, limit: int) -> list[DuplicatePair]:
     """The scan's pairs inside a group, weakest first."""
     a, b = aliased(DuplicateMember), aliased(DuplicateMember)

@@ -1,6 +1,6 @@
 """Duplicate groups: the list, one group and its verdict, settling the clear ones in bulk, the scan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,7 @@ def index(name: str) -> ResponseReturnValue:
         db(), dataset.id, after=listing.after, limit=PER_PAGE + 1, most_images=STRIP, **listing.wanted
     )
     actions = [found.group.settled_action for found in groups if found.group.settled_action]
+    last = duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id, limit=1)
     return page(
         "duplicates/index.html",
         dataset=dataset,
@@ -100,9 +101,15 @@ def index(name: str) -> ResponseReturnValue:
         words=WORDS,
         changes=transform_words.KINDS,
         scan=jobs.find_open_job(db(), kind="scan", dataset_id=dataset.id),
-        last=duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id, limit=1),
+        last=last,
+        together=_count_together([*actions, *(settled.group.settled_action for settled in last)]),
         **_summary(dataset, listing),
     )
+
+
+def _count_together(actions: Iterable[str | None]) -> dict[str, int]:
+    """Action -> how many groups its undo opens again."""
+    return duplicate_pages.count_settled(db(), sorted({action for action in actions if action}))
 
 
 def parse_listing(args: Mapping[str, str]) -> Listing:
@@ -113,12 +120,17 @@ def parse_listing(args: Mapping[str, str]) -> Listing:
         kind=_one_of(args.get("kind"), KINDS),
         certainty=_one_of(args.get("p"), tuple(CERTAINTIES)),
         change=_one_of(args.get("change"), transform_words.KINDS),
-        after=(int(rank), int(group_id)) if rank.isdecimal() and group_id.isdecimal() else None,
+        after=(int(rank), int(group_id)) if _is_number(rank) and _is_number(group_id) else None,
     )
 
 
 def _one_of(value: str | None, known: Sequence[str]) -> str | None:
     return value if value in known else None
+
+
+def _is_number(text: str) -> bool:
+    """Whether the database can hold it."""
+    return text.isdecimal() and len(text) < 16
 
 
 def _write_cursor(cursor: Cursor) -> str:
@@ -177,8 +189,8 @@ def _preview_page(dataset: Dataset, given: Mapping[str, str], *, problem: str = 
     try:
         bulk = parse_bulk(given)
     except Invalid as error:
-        problem, status, bulk = str(error), error.status, Bulk()
-    found = queries.list_in_bulk(db(), dataset.id, bulk, limit=12)
+        problem, status, bulk = str(error), error.status, None
+    found = queries.list_in_bulk(db(), dataset.id, bulk, limit=12) if bulk else []
     rows = queries.list_member_rows(db(), [group.id for group in found])
     return page(
         "duplicates/bulk.html",
@@ -186,8 +198,9 @@ def _preview_page(dataset: Dataset, given: Mapping[str, str], *, problem: str = 
         problem=problem,
         dataset=dataset,
         bulk=bulk,
+        which=given.get("which", "exact"),
         typed=typed,
-        counts=queries.count_in_bulk(db(), dataset.id, bulk),
+        counts=queries.count_in_bulk(db(), dataset.id, bulk) if bulk else None,
         examples=queries.with_images(db(), found, most=STRIP),
         kept={group.id: settling.choose_best(rows[group.id]).id for group in found},
         up_to=queries.get_newest_id(db(), dataset.id),
@@ -203,7 +216,7 @@ def parse_bulk(given: Mapping[str, str]) -> Bulk:
     if which == "exact":
         return Bulk()
     try:
-        least = float(given.get("min_p", NEAR_IN_BULK))
+        least = float(given.get("min_p", f"{NEAR_IN_BULK}").replace(",", "."))
     except ValueError:
         least = -1.0
     if not 0.5 <= least <= 1:
@@ -222,7 +235,7 @@ def settle_bulk(name: str) -> ResponseReturnValue:
             dataset,
             me(),
             bulk=parse_bulk(request.form),
-            up_to=int(newest) if newest.isdecimal() else None,
+            up_to=int(newest) if _is_number(newest) else None,
             action=request.form.get("action") or None,
         )
     except Invalid as error:
@@ -271,6 +284,7 @@ def _group_page(
     following = _find_following(dataset, group)
     ahead = queries.with_images(db(), [following], most=6)[0].images if following else []
     suggestion = found.suggestion
+    last = duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id)
     return page(
         "duplicates/show.html",
         status=status,
@@ -288,7 +302,8 @@ def _group_page(
         following=following,
         ahead=ahead,
         counts=queries.count_groups(db(), dataset.id, state="open"),
-        last=duplicate_pages.list_last_settled(db(), dataset_id=dataset.id, user_id=me().id),
+        last=last,
+        together=_count_together([group.settled_action, *(settled.group.settled_action for settled in last)]),
         action=decisions.new_action(),
         words=WORDS,
     )
@@ -343,5 +358,8 @@ def undo(name: str, group_id: int) -> ResponseReturnValue:
     group = _load_group(dataset, group_id)
     if group.settled_action is None:
         raise Conflict("This group is open already.")
+    opened = duplicate_pages.count_settled(db(), [group.settled_action])[group.settled_action]
     decisions.undo(db(), dataset=dataset, user=me(), action=group.settled_action)
+    if opened > 1:
+        return done(url_for(".index", name=name), f"Undone: {opened:,} groups are open again.")
     return done(url_for(".show", name=name, group_id=group_id), "Undone: the group is open again.")

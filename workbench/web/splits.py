@@ -1,5 +1,6 @@
 """Splits: where images stand, what leaks, building them anew, freezing the one that measures."""
 
+import math
 from dataclasses import asdict
 
 from flask import Blueprint, Response, request, url_for
@@ -138,6 +139,10 @@ def parse_split(form: MultiDict[str, str], dataset: Dataset) -> SplitRequest:
         problems["seed"] = "A whole number from 0 on."
     if problems:
         raise Invalid("Some fields need another value.", **problems)
+    keep = (dataset.frozen_split or "test") if form.get("keep") else None
+    total = math.fsum(shares.values())
+    if keep is None and abs(total - 100) > 1e-4:
+        raise Invalid(f"The shares of train, validation and test add up to {total:g} %; they must add up to 100 %.")
     return SplitRequest(
         train=shares["train"] / 100,
         validation=shares["validation"] / 100,
@@ -146,7 +151,7 @@ def parse_split(form: MultiDict[str, str], dataset: Dataset) -> SplitRequest:
         by=tuple(form.getlist("by")),
         family=form.get("family") or None,
         family_pattern=form.get("family_pattern", "").strip() or None,
-        keep=(dataset.frozen_split or "test") if form.get("keep") else None,
+        keep=keep,
     )
 
 
