@@ -134,8 +134,9 @@ def test_building_is_a_job_that_knows_what_was_shown(database: Database, browser
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ({"train": "90"}, "%; they must add up to 100 %"), ({"train": "many"}, "From 0 to 100"), ({"seed": "-1"}, "A whole number"),
-        ({"family_pattern": "("}, "not a regular expression"), ({"by": "camera"}, "has an attribute"),
+        ({"train": "90"}, "%; they must add up to 100 %"), ({"train": "many"}, "From 0 to 100"),
+        ({"seed": "-1"}, "A whole number"), ({"family_pattern": "("}, "not a regular expression"),
+        ({"by": "camera"}, "has an attribute"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_said_beside_what_was_typed(
