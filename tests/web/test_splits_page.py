@@ -13,6 +13,7 @@ from workbench.db import Database
 from workbench.models import Attribute, Dataset, DuplicatePair, Image, Job, User
 from workbench.queries import datasets
 from workbench.services import decisions, duplicates, freezing, queues, splits, users
+from workbench.services.decisions import Line
 from workbench.services.splits import SplitRequest
 
 BrowserAs = Callable[[str], Browser]
@@ -109,6 +110,18 @@ def test_a_preview_says_what_would_move_and_writes_nothing(
         assert f"Move {len(plan.wanted)} images?" in page
         assert f'name="stamp" value="{plan.stamp}"' in page
         assert session.scalars(select(Job)).all() == []
+
+
+def test_excluded_images_are_counted_in_no_sum(database: Database, browser_as: BrowserAs) -> None:
+    with database.write() as session:
+        dataset = make_pets(session, per_class=10)
+        lines = [Line("exclude", image.id) for image in list_images(session, dataset)[:4]]
+        decisions.submit(session, dataset=dataset, user=get_alice(session), lines=lines)
+    lead = browser_as("lead")
+    assert "13 train · 13 test · 4 excluded" in text_of(lead, "/d/pets/splits")
+    page = text_of(lead, "/d/pets/splits/preview?train=50&validation=0&test=50")
+    assert '<strong>13</strong> train <span class="meta">now 13</span>' in page
+    assert "4 excluded images go with their copies and are not counted." in page
 
 
 def test_building_is_a_job_that_knows_what_was_shown(database: Database, browser_as: BrowserAs) -> None:

@@ -1,6 +1,8 @@
 """Splits: where images stand, what leaks, building them anew, freezing the one that measures."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from flask import Blueprint, Response, request, url_for
@@ -43,6 +45,7 @@ def _show(dataset: Dataset, *, error: Invalid | None = None, typed: MultiDict[st
         counts=counts,
         most=max((sum(found.values()) for found in counts.values()), default=0),
         sizes=sizes,
+        in_use=_add_up(counts.values()),
         shown=[split for split in (*SPLITS, None) if sizes.get(split)],
         leaks=leaks.list_split_leaks(db(), dataset),
         runs=run_queries.list_done_runs(db(), dataset_id=dataset.id, limit=50),
@@ -58,6 +61,14 @@ def _show(dataset: Dataset, *, error: Invalid | None = None, typed: MultiDict[st
         problem=str(error) if error else "",
         fields=error.fields if error else {},
     )
+
+
+def _add_up(classes: Iterable[Mapping[str | None, int]]) -> Counter[str | None]:
+    """Split -> images of all classes."""
+    total: Counter[str | None] = Counter()
+    for counts in classes:
+        total.update(counts)
+    return total
 
 
 def _choose_run(dataset: Dataset) -> Run | None:
@@ -102,7 +113,9 @@ def preview(name: str) -> ResponseReturnValue:
         classes={cls.id: cls for cls in datasets.list_classes(db(), dataset.id)},
         plan=plan,
         asked=asked,
-        before=datasets.count_splits(db(), dataset.id),
+        before=_add_up(line.before for line in plan.classes),
+        after=_add_up(line.after for line in plan.classes),
+        excluded=datasets.count_statuses(db(), dataset.id).get("excluded", 0),
         fields=_fields_of(request.args),
     )
 
