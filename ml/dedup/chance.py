@@ -18,6 +18,7 @@ _KINDS = 1.3  # pictures of one kind are more alike than the tail of pairs of al
 _SAMPLE = 1000  # pairs drawn to learn how alike unlike pictures are
 _FEWEST = 40_000  # pairs to draw from; among fewer, a handful of copies would pass for the usual likeness
 _PRIOR = 100  # copies are expected to be as many as one in (100 x pictures) of the unlike pairs
+_FEWEST_VERDICTS = 30
 _FIRM = 10.0  # verdicts that the general model counts as when it is fitted to a reviewer's
 
 
@@ -93,12 +94,17 @@ def refit(evidence: NDArray[np.float32], same: NDArray[np.bool_], *, background:
     """The calibration after verdicts: slope and bias of greatest posterior, given the general model as the prior.
 
     evidence: float32 (M,) of pairs that reviewers judged. same: bool (M,). M may be 0. Verdicts come from the pairs
-    that were put before reviewers, mostly likely ones; that is why they move slope and bias and nothing else.
+    that were put before reviewers, mostly likely ones; that is why they move slope and bias and nothing else. Fewer
+    than 30 change nothing, and a slip of the key costs little: the two answers are not taken for certain.
     Deterministic. Source: Platt 1999, with a Gaussian prior on both.
     """
+    if len(evidence) < _FEWEST_VERDICTS:
+        return Calibration(background, verdicts=len(evidence))
     from scipy.optimize import minimize
 
-    values, truth = evidence.astype(np.float64) - background, same.astype(np.float64)
+    values = evidence.astype(np.float64) - background
+    yes, no = int(same.sum()), int((~same).sum())
+    truth = np.where(same, (yes + 1) / (yes + 2), 1 / (no + 2))
 
     def loss(point: NDArray[np.float64]) -> float:
         odds = np.exp(point[0]) * values + point[1]

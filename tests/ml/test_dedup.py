@@ -218,9 +218,18 @@ def test_a_hundred_verdicts_make_p_no_worse_and_better_where_reviewers_see_it_ot
     assert gain > (-0.01 if slope == 1 else 0.02)
 
 
-def test_without_verdicts_nothing_is_refitted() -> None:
-    learned = refit(np.zeros(0, np.float32), np.zeros(0, np.bool_), background=2.0)
-    assert (learned.slope, learned.bias, learned.background) == pytest.approx((1, 0, 2), abs=1e-3)
+@pytest.mark.parametrize("count", [0, 1, 29])
+def test_a_few_verdicts_refit_nothing(count: int) -> None:
+    learned = refit(np.full(count, 8, np.float32), np.zeros(count, np.bool_), background=2.0)
+    assert learned == Calibration(background=2.0, verdicts=count)
+
+
+def test_two_slips_among_sure_pairs_cost_little() -> None:
+    evidence = np.full(60, 8, np.float32)
+    same = np.arange(60) >= 2
+    learned = refit(evidence, same, background=0.0)
+    assert probability(np.array([3], np.float32), calibration=learned)[0] > 0.5
+    assert probability(np.array([8], np.float32), calibration=learned)[0] > 0.9
 
 
 def group(*links: tuple[int, int, float], **kwargs: object) -> list[tuple[int, ...]]:

@@ -553,3 +553,11 @@ def test_a_picture_that_is_there_a_thousand_times_makes_a_page_like_any_other(
     assert "1,140 more copies not shown; the verdict counts for all of them." in page
     assert page.count("/thumbnail/") + page.count("/full") < 400
     assert lead.post("/d/pets/duplicates/1", {"verdict": "keep_all"}).status_code == 303
+
+
+def test_a_number_too_large_for_the_database_names_no_page(browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        make_pets(session)
+    answer = browser_as("viewer").get("/d/pets/duplicates/" + "9" * 26)
+    assert answer.status_code == 404
+    assert "too large" in answer.get_data(as_text=True)

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from workbench.config import Home
 from workbench.db import Database
-from workbench.errors import WorkbenchError, explain
+from workbench.errors import NotFound, WorkbenchError, explain
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -44,6 +44,7 @@ def install(app: Flask, database: Database) -> None:
     app.after_request(_add_headers)
     app.teardown_request(_abandon_session)
     app.register_error_handler(WorkbenchError, _show_refusal)
+    app.register_error_handler(OverflowError, _show_too_large)
     app.register_error_handler(CSRFError, _show_http_error)
     app.register_error_handler(HTTPException, _show_http_error)
     app.register_error_handler(500, _show_crash)
@@ -155,6 +156,11 @@ def say(message: str, *, kind: str = "done") -> None:
 def take_messages() -> list[list[str]]:
     found: list[list[str]] = session.pop("messages", [])
     return found
+
+
+def _show_too_large(_error: OverflowError) -> ResponseReturnValue:
+    """SQLite holds numbers of 64 bits; a longer one in the address names nothing."""
+    return _show_refusal(NotFound("There is no such page: a number in its address is too large."))
 
 
 def _show_refusal(error: WorkbenchError) -> ResponseReturnValue:
