@@ -19,6 +19,7 @@ _SAMPLE = 1000  # pairs drawn to learn how alike unlike pictures are
 _FEWEST = 40_000  # pairs to draw from; among fewer, a handful of copies would pass for the usual likeness
 _PRIOR = 100  # copies are expected to be as many as one in (100 x pictures) of the unlike pairs
 _FEWEST_VERDICTS = 30
+_SLIPS = 0.003  # verdicts that went to the wrong key
 _FIRM = 10.0  # verdicts that the general model counts as when it is fitted to a reviewer's
 
 
@@ -103,8 +104,7 @@ def refit(evidence: NDArray[np.float32], same: NDArray[np.bool_], *, background:
     from scipy.optimize import minimize
 
     values = evidence.astype(np.float64) - background
-    yes, no = int(same.sum()), int((~same).sum())
-    truth = np.where(same, (yes + 1) / (yes + 2), 1 / (no + 2))
+    truth = np.where(same, 1 - _SLIPS, _SLIPS)
 
     def loss(point: NDArray[np.float64]) -> float:
         odds = np.exp(point[0]) * values + point[1]
