@@ -14,6 +14,7 @@ from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Conflict, Invalid
 from workbench.models import Dataset, Decision, DuplicateGroup, DuplicatePair, Image, User, Vote
+from workbench.queries import duplicate_verdicts
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import Bulk
 from workbench.services import checks, datasets, decisions, duplicates, imports, settling, users
@@ -59,14 +60,19 @@ def test_a_stranger_leaves_and_the_rest_is_settled(session: Session, pets: Datas
 
     assert statuses(images) == ["excluded", "active", "excluded", "active"]
     assert queries.list_apart_members(session, [group.id]) == {group.id: [stranger.id]}
-    assert sorted(queries.list_rejected(session, pets.id)) == sorted([stranger.id, other.id] for other in images[:3])
-    assert queries.list_confirmed(session, pets.id) == [[image.id for image in images[:3]]]
+    assert sorted(duplicate_verdicts.list_rejected(session, pets.id)) == sorted(
+        [stranger.id, other.id] for other in images[:3]
+    )
+    assert duplicate_verdicts.list_confirmed(session, pets.id) == [[image.id for image in images[:3]]]
     assert queries.list_members(session, pets.id, kind="near") == {group.id: [image.id for image in images[:3]]}
     assert_replayed(session)
 
     decisions.undo(session, dataset=pets, user=bob, action=action)
     assert statuses(images) == ["active"] * 4
-    assert (queries.list_apart_members(session, [group.id]), queries.list_rejected(session, pets.id)) == ({}, [])
+    assert (queries.list_apart_members(session, [group.id]), duplicate_verdicts.list_rejected(session, pets.id)) == (
+        {},
+        [],
+    )
     assert (group.settled_action, rows(session, pets)[0][0]) == (None, [image.id for image in images])
     assert_replayed(session)
 
@@ -88,8 +94,8 @@ def test_two_strangers_may_still_be_one_picture(session: Session, pets: Dataset,
     (group,) = add_near(session, pets, images)
     apart = [images[2].id, images[3].id]
     settling.settle(session, dataset=pets, user=bob, group=group, verdict="keep_all", apart=apart)
-    assert apart not in queries.list_rejected(session, pets.id)
-    assert len(queries.list_rejected(session, pets.id)) == 4
+    assert apart not in duplicate_verdicts.list_rejected(session, pets.id)
+    assert len(duplicate_verdicts.list_rejected(session, pets.id)) == 4
 
 
 def test_the_verdict_on_the_rest_stands_when_a_scan_forms_the_rest_alone(

@@ -48,12 +48,27 @@ class Candidates:
     cosine: NDArray[np.float32]  # (M,)
 
     @property
+    def low(self) -> NDArray[np.int64]:
+        """The lower row of each pair."""
+        return np.minimum(self.one, self.other)
+
+    @property
+    def high(self) -> NDArray[np.int64]:
+        """The higher row of each pair."""
+        return np.maximum(self.one, self.other)
+
+    @property
     def by_part(self) -> NDArray[np.bool_]:
         """Whether only a part of each is compared."""
         return self.view >= len(VIEWS)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Candidates":
         return Candidates(self.one[rows], self.other[rows], self.view[rows], self.mirrored[rows], self.cosine[rows])
+
+
+def name_pairs(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for each pair of rows below 2^31, (M,), so that pairs can be looked up among others."""
+    return low * (1 << 31) + high
 
 
 def split(found: Candidates, *, size: int) -> Iterator[slice]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.dedup.alignment import Alignments, align_pairs
-from ml.dedup.candidates import Candidates, find_candidates, fit_views
+from ml.dedup.candidates import Candidates, find_candidates, fit_views, name_pairs
 from ml.dedup.chance import Calibration, draw_pairs, learn_background, probability, weigh
 from ml.dedup.descriptors import PARTS, VIEWS
 from ml.dedup.groups import list_first_rows, list_uncompared, list_webs
@@ -81,7 +81,8 @@ def join(*pairs: Pairs) -> Pairs:
     table = Pairs(*(np.concatenate([getattr(some, name) for some in pairs]) for name in Pairs.__dataclass_fields__))
     order = np.lexsort((table.view, -table.evidence, table.b, table.a))
     first = np.ones(len(order), np.bool_)
-    first[1:] = (table.a[order][1:] != table.a[order][:-1]) | (table.b[order][1:] != table.b[order][:-1])
+    names = name_pairs(table.a, table.b)[order]
+    first[1:] = names[1:] != names[:-1]
     return table.take(order[first])
 
 
@@ -128,18 +129,14 @@ def compare(
     """Align candidates: as wholes where they were found so, and by a part where that leaves doubts."""
     by_part = found.by_part
     both = np.zeros(len(by_part), np.bool_)  # the part rows of pairs that were also found as wholes
-    low, high = np.minimum(found.one, found.other), np.maximum(found.one, found.other)
-    both[1:] = by_part[1:] & (low[1:] == low[:-1]) & (high[1:] == high[:-1])
+    names = name_pairs(found.low, found.high)
+    both[1:] = by_part[1:] & (names[1:] == names[:-1])
     total = len(both)
     done = _as_pairs(found.take(~both), _align(fingerprints, found.take(~both), on_progress, 0, total))
     clear = done.take(done.evidence >= _DOUBTFUL)
-    settled = np.isin(_name(low, high), _name(clear.a, clear.b))
+    settled = np.isin(names, name_pairs(clear.a, clear.b))
     again = found.take(both & ~settled)
     return join(done, _as_pairs(again, _align(fingerprints, again, on_progress, int((~both).sum()), total)))
-
-
-def _name(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-    return low * (1 << 31) + high
 
 
 def _align(
@@ -154,16 +151,15 @@ def _align(
 
 
 def _as_pairs(found: Candidates, aligned: Alignments) -> Pairs:
-    swapped = found.one > found.other
     return Pairs(
-        a=np.minimum(found.one, found.other),
-        b=np.maximum(found.one, found.other),
+        a=found.low,
+        b=found.high,
         score=aligned.features[:, 0],
         evidence=weigh(aligned.features, fits=aligned.fits),
         matrix=aligned.matrix,
         view=found.view,
         mirrored=found.mirrored,
-        swapped=swapped,
+        swapped=found.one > found.other,
     )
 
 
@@ -177,7 +173,7 @@ def close(fingerprints: NDArray[np.uint8], pairs: Pairs, *, calibration: Calibra
         first = list_first_rows(webs)
         between = find_candidates(fingerprints[first])
         more = np.sort(np.stack([first[between.one], first[between.other]], axis=1), axis=1)
-        known = np.isin(_name(more[:, 0], more[:, 1]), _name(pairs.a, pairs.b))
+        known = np.isin(name_pairs(*more.T), name_pairs(pairs.a, pairs.b))
         wanted = np.unique(np.concatenate([wanted, more[~known]]), axis=0)
         if not len(wanted):
             break

@@ -9,10 +9,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from workbench.errors import Invalid, NotFound
-from workbench.models import NOTHING_LEFT, Decision, DuplicateGroup, DuplicateMember, DuplicatePair, Image
+from workbench.models import NOTHING_LEFT, DuplicateGroup, DuplicateMember, DuplicatePair, Image
 from workbench.models import transforms as words
-from workbench.models.states import verdict_keys
-from workbench.queries import decisions as log
 
 STATES = ("open", "settled", "all")
 _CHUNK = 500  # bound variables per statement
@@ -469,50 +467,6 @@ def list_members(session: Session, dataset_id: int, *, kind: str) -> dict[int, l
     for group_id, image_id in session.execute(query):
         found[group_id].append(image_id)
     return found
-
-
-def list_verdicts(session: Session, dataset_id: int) -> dict[str, Decision]:
-    """Group key -> the newest verdict on it that counts. One read of the data set's log."""
-    undone = log.get_undone(session, dataset_id=dataset_id)
-    query = select(Decision).where(Decision.dataset_id == dataset_id, Decision.kind == "duplicates")
-    found = {}
-    for line in session.scalars(query.order_by(Decision.id)):
-        if line.action not in undone and line.detail is not None:
-            found.update(dict.fromkeys(verdict_keys(line.detail), line))
-    return found
-
-
-def list_rejected(session: Session, dataset_id: int) -> list[list[int]]:
-    """The ids of images that a reviewer said are not the same picture: those of one list are pairwise apart."""
-    return [images for line in list_standing(session, dataset_id) for images in rejected_by(line)]
-
-
-def list_confirmed(session: Session, dataset_id: int) -> list[list[int]]:
-    """The ids of images that a reviewer said are one picture, verdict by verdict."""
-    return [images for line in list_standing(session, dataset_id) if (images := confirmed_by(line))]
-
-
-def rejected_by(line: Decision) -> list[list[int]]:
-    """What one verdict says is pairwise apart."""
-    detail = line.detail or {}
-    if detail["verdict"] == "not_duplicates":
-        return [list(detail["images"])]
-    apart = detail.get("apart", [])
-    return [[stranger, other] for stranger in apart for other in detail["images"] if other not in set(apart)]
-
-
-def confirmed_by(line: Decision) -> list[int]:
-    """What one verdict says is one picture."""
-    detail = line.detail or {}
-    if detail["verdict"] == "not_duplicates":
-        return []
-    apart = set(detail.get("apart", ()))
-    return [image_id for image_id in detail["images"] if image_id not in apart]
-
-
-def list_standing(session: Session, dataset_id: int) -> list[Decision]:
-    """The verdicts that count, each once."""
-    return list({line.id: line for line in list_verdicts(session, dataset_id).values()}.values())
 
 
 def list_images(session: Session, image_ids: Sequence[int]) -> list[Image]:

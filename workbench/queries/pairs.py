@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from workbench.models import Decision, DuplicatePair, Image, ImageHash
-from workbench.queries import duplicates
+from workbench.queries import duplicate_verdicts
 
 _CHUNK = 500  # bound variables per statement
 _ROWS = 10_000
@@ -72,12 +72,12 @@ def list_pairs(session: Session, dataset_id: int) -> Sequence[Any]:
 def list_looked_at(session: Session, dataset_id: int) -> tuple[list[list[int]], list[list[int]]]:
     """(the same, apart): images that reviewers judged one by one, verdict by verdict; what was settled in bulk is not
     evidence. Those of one list of the second are pairwise apart."""
-    lines = duplicates.list_standing(session, dataset_id)
+    lines = duplicate_verdicts.list_standing(session, dataset_id)
     number = _count_settled(session, dataset_id)
     single = [line for line in lines if number[line.action] == 1]
     return (
-        [images for line in single if (images := duplicates.confirmed_by(line))],
-        [images for line in single for images in duplicates.rejected_by(line)],
+        [images for line in single if (images := duplicate_verdicts.confirmed_by(line))],
+        [images for line in single for images in duplicate_verdicts.rejected_by(line)],
     )
 
 

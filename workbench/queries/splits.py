@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from workbench.models import Attribute, DuplicateGroup, DuplicatePair, Image
-from workbench.queries import duplicates
+from workbench.queries import duplicate_verdicts, duplicates
 
 _CHUNK = 500
 _PART = 20_000
@@ -70,7 +70,7 @@ def list_near_members(session: Session, dataset_id: int) -> dict[int, list[int]]
 
 def list_accepted(session: Session, dataset_id: int) -> list[list[int]]:
     """The ids of images that a reviewer said are one picture, verdict by verdict, in groups of today or not."""
-    return duplicates.list_confirmed(session, dataset_id)
+    return duplicate_verdicts.list_confirmed(session, dataset_id)
 
 
 def list_pairs(session: Session, dataset_id: int, *, min_p: float) -> list[tuple[int, int]]:

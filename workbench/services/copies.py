@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from workbench.models import Dataset
-from workbench.queries import duplicates
+from workbench.queries import duplicate_verdicts
 from workbench.queries import splits as queries
 
 MIN_P = 0.5  # from this P(same picture) on a pair counts as a copy
@@ -17,7 +17,7 @@ def list_links(session: Session, dataset: Dataset, *, min_p: float = MIN_P) -> l
 
     What reviewers rejected is left out. Exact copies are not in it: they share their pixels.
     """
-    apart = _by_image(duplicates.list_rejected(session, dataset.id))
+    apart = _by_image(duplicate_verdicts.list_rejected(session, dataset.id))
     pairs = queries.list_pairs(session, dataset.id, min_p=min_p)
     links = [[a, b] for a, b in pairs if not (apart.get(a, frozenset()) & apart.get(b, frozenset()))]
     return links + queries.list_accepted(session, dataset.id)

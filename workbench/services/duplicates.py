@@ -14,6 +14,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from workbench.models import Dataset, DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
+from workbench.queries import duplicate_verdicts
 from workbench.queries import duplicates as queries
 from workbench.services.group_marks import refresh_flags
 
@@ -85,7 +86,7 @@ def _delete_groups(session: Session, groups: Sequence[DuplicateGroup]) -> None:
 def _add_groups(session: Session, dataset: Dataset, found: dict[str, FoundGroup], *, kind: str) -> None:
     if not found:
         return
-    verdicts = queries.list_verdicts(session, dataset.id)
+    verdicts = duplicate_verdicts.list_verdicts(session, dataset.id)
     apart = {key: set(line.detail["apart"]) for key, line in verdicts.items() if line.detail and "apart" in line.detail}
     rows = []
     for key, group in found.items():

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from workbench.models import Dataset, DuplicateGroup, DuplicateMember, QueueItem
 from workbench.models.states import verdict_keys
 from workbench.queries import decisions as log
+from workbench.queries import duplicate_verdicts
 from workbench.queries import duplicates as queries
 
 _CHUNK = 500
@@ -66,7 +67,7 @@ def _find_standing(
     if log.was_undone(session, action):  # it, or the verdict that it hides, may count again
         return {
             key: _read(line.action, line.detail or {})
-            for key, line in queries.list_verdicts(session, dataset.id).items()
+            for key, line in duplicate_verdicts.list_verdicts(session, dataset.id).items()
         }
     return {key: _read(action, detail) for detail in details for key in verdict_keys(detail)}
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.dedup.candidates import Candidates, fit_views
+from ml.dedup.candidates import Candidates, fit_views, name_pairs
 from ml.dedup.descriptors import VIEWS
 from ml.dedup.index import find_alike
 from ml.dedup.scan import Pairs
@@ -34,18 +34,13 @@ def propose_by_features(
     near = _find_near(predictions, pictures)
     if new is not None:
         near = near[new[near].any(1)]
-    wanted = near[~np.isin(name_pairs(near[:, 0], near[:, 1]), name_pairs(pairs.a, pairs.b))]
+    wanted = near[~np.isin(name_pairs(*near.T), name_pairs(pairs.a, pairs.b))]
     if not len(wanted):
         return None
     context.progress(1, 3, _MESSAGE)
     wanted = _drop_unlike(pictures, wanted)
     context.progress(2, 3, _MESSAGE)
     return fit_views(pictures.fingerprints, wanted[:, 0], wanted[:, 1])
-
-
-def name_pairs(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """One number for each pair of rows, both (M,)."""
-    return a * (1 << 31) + b
 
 
 def _load(context: Context, dataset: Dataset) -> Predictions | None:
@@ -68,5 +63,4 @@ def _drop_unlike(pictures: Pictures, near: NDArray[np.int64]) -> NDArray[np.int6
     """Without the pairs, most of them, that fit in no window at all; aligning those is what costs."""
     found = fit_views(pictures.fingerprints, near[:, 0], near[:, 1], views=_LARGEST)
     fit = found.take(np.flatnonzero(found.cosine >= _LEAST_FIT))
-    low, high = np.minimum(fit.one, fit.other), np.maximum(fit.one, fit.other)
-    return near[np.isin(name_pairs(near[:, 0], near[:, 1]), name_pairs(low, high))]
+    return near[np.isin(name_pairs(*near.T), name_pairs(fit.low, fit.high))]

@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.dedup import candidates, scan
-from ml.dedup.candidates import Candidates
+from ml.dedup.candidates import Candidates, name_pairs
 from ml.dedup.chance import Calibration, probability, refit
 from ml.dedup.groups import Group, group_pairs
 from ml.dedup.scan import LEAST_P, Pairs
 from workbench import __version__
 from workbench.models import Dataset, utc_now
-from workbench.queries import datasets
+from workbench.queries import datasets, duplicate_verdicts
 from workbench.queries import duplicates as groups
 from workbench.queries import pairs as queries
 from workbench.services import duplicates
 from workbench.services.duplicates import FoundGroup, FoundPair
 from workbench.worker.context import Context
-from workbench.worker.features import name_pairs, propose_by_features
+from workbench.worker.features import propose_by_features
 from workbench.worker.fingerprints import ALGORITHM, Pictures, read_pictures
 from workbench.worker.journal import Arrays, Journal
 
@@ -38,6 +38,27 @@ class _Known:
     transform: dict[tuple[int, int], dict[str, Any] | None]
 
 
+class _Copies:
+    """Images as the rows of their pictures."""
+
+    def __init__(self, exact: Sequence[Sequence[int]], pictures: Pictures) -> None:
+        self._row_of = pictures.row_of
+        self._first_of = {image_id: ids[0] for ids in exact for image_id in ids}
+        self._ids_of = {ids[0]: ids for ids in exact}
+
+    def list_pairs(self, image_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Every two different pictures among the images."""
+        firsts = {self._first_of.get(image_id, image_id) for image_id in image_ids}
+        rows = sorted(self._row_of[first] for first in firsts if first in self._row_of)
+        return [(one, other) for place, one in enumerate(rows) for other in rows[place + 1 :]]
+
+    def spell_out(self, group: Group, pictures: Pictures) -> FoundGroup:
+        """The group with every exact copy of its pictures."""
+        firsts = [int(pictures.image_ids[row]) for row in group.rows]
+        ids = [image_id for first in firsts for image_id in self._ids_of.get(first, [first])]
+        return FoundGroup(sorted(ids), score=group.score, p=group.p)
+
+
 def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
     """Find near copies and form the groups anew.
 
@@ -48,6 +69,7 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
         held = datasets.get_dataset(session, dataset)
         exact = groups.list_exact_copies(session, held.id)
     pictures = read_pictures(context, held.id)
+    copies = _Copies(exact, pictures)
     new = _list_new(held, pictures)
     known = _read_known(context, held, pictures) if new is not None else None
     journal = Journal.open(
@@ -60,14 +82,14 @@ def scan_duplicates(context: Context, *, dataset: str) -> dict[str, Any]:
     run_is_known = (held.calibration or {}).get("run") == held.promoted_run_id
     alike = propose_by_features(context, held, pictures, pairs, new=new if run_is_known else None)
     proposed = _compare(context, journal, pictures, alike, step=f"alike-{held.promoted_run_id}")
-    pairs, calibration = _calibrate(context, held, pictures, scan.join(pairs, proposed))
+    pairs, calibration = _calibrate(context, held, pictures, copies, scan.join(pairs, proposed))
     context.progress(0, 1, "Forming groups")
     pairs = scan.close(pictures.fingerprints, pairs, calibration=calibration)
     result = _store(
         context,
         dataset,
         pictures,
-        exact,
+        copies,
         _Outcome(
             pairs=pairs,
             calibration=calibration,
@@ -115,14 +137,16 @@ def _read_known(context: Context, dataset: Dataset, pictures: Pictures) -> _Know
     )
 
 
-def _calibrate(context: Context, dataset: Dataset, pictures: Pictures, pairs: Pairs) -> tuple[Pairs, Calibration]:
+def _calibrate(
+    context: Context, dataset: Dataset, pictures: Pictures, copies: _Copies, pairs: Pairs
+) -> tuple[Pairs, Calibration]:
     """The pairs with those that reviewers judged, and what is usual among these pictures and by their verdicts."""
     background = scan.measure_background(pictures.fingerprints)
-    same, apart = _list_judged(context, dataset, pictures)
+    same, apart = _list_judged(context, dataset, copies)
     if not same and not apart:
         return pairs, Calibration(background)
     judged = np.array(sorted(same | apart), np.int64)
-    missing = judged[~np.isin(name_pairs(judged[:, 0], judged[:, 1]), name_pairs(pairs.a, pairs.b))]
+    missing = judged[~np.isin(name_pairs(*judged.T), name_pairs(pairs.a, pairs.b))]
     if len(missing):
         found = candidates.fit_views(pictures.fingerprints, missing[:, 0], missing[:, 1])
         pairs = scan.join(pairs, scan.compare(pictures.fingerprints, found))
@@ -133,35 +157,13 @@ def _calibrate(context: Context, dataset: Dataset, pictures: Pictures, pairs: Pa
 
 
 def _list_judged(
-    context: Context, dataset: Dataset, pictures: Pictures
+    context: Context, dataset: Dataset, copies: _Copies
 ) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
     """Pairs of rows that reviewers, looking at one group at a time, called the same picture, and those they did not."""
     with context.database.read() as session:
-        copies = _Copies(groups.list_exact_copies(session, dataset.id), pictures)
         same, apart = queries.list_looked_at(session, dataset.id)
     rejected = {pair for ids in apart for pair in copies.list_pairs(ids)}
     return {pair for ids in same for pair in copies.list_pairs(ids)} - rejected, rejected
-
-
-class _Copies:
-    """Images as the rows of their pictures."""
-
-    def __init__(self, exact: Sequence[Sequence[int]], pictures: Pictures) -> None:
-        self._row_of = pictures.row_of
-        self._first_of = {image_id: ids[0] for ids in exact for image_id in ids}
-        self._ids_of = {ids[0]: ids for ids in exact}
-
-    def list_pairs(self, image_ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Every two different pictures among the images."""
-        firsts = {self._first_of.get(image_id, image_id) for image_id in image_ids}
-        rows = sorted(self._row_of[first] for first in firsts if first in self._row_of)
-        return [(one, other) for place, one in enumerate(rows) for other in rows[place + 1 :]]
-
-    def spell_out(self, group: Group, pictures: Pictures) -> FoundGroup:
-        """The group with every exact copy of its pictures."""
-        firsts = [int(pictures.image_ids[row]) for row in group.rows]
-        ids = [image_id for first in firsts for image_id in self._ids_of.get(first, [first])]
-        return FoundGroup(sorted(ids), score=group.score, p=group.p)
 
 
 def _propose(context: Context, journal: Journal, pictures: Pictures, new: NDArray[np.bool_] | None) -> Candidates:
@@ -212,12 +214,9 @@ def _names(pairs: Pairs) -> list[tuple[int, int]]:
     return list(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
 
 
-def _store(
-    context: Context, name: str, pictures: Pictures, exact: Sequence[Sequence[int]], outcome: _Outcome
-) -> dict[str, Any]:
-    copies = _Copies(exact, pictures)
+def _store(context: Context, name: str, pictures: Pictures, copies: _Copies, outcome: _Outcome) -> dict[str, Any]:
     with context.database.read() as session:
-        rejected = groups.list_rejected(session, datasets.get_dataset(session, name).id)
+        rejected = duplicate_verdicts.list_rejected(session, datasets.get_dataset(session, name).id)
     apart = [pair for ids in rejected for pair in copies.list_pairs(ids)]
     pairs = outcome.pairs
     p = probability(pairs.evidence, calibration=outcome.calibration)
