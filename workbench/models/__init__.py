@@ -1,15 +1,15 @@
 """Tables: columns and slim properties, no queries. One file per noun; importing this package knows them all."""
 
 from workbench.models.datasets import CLASS_COLOURS, Class, Dataset
-from workbench.models.decisions import CLASS_KINDS, IMAGE_KINDS, VERDICTS, Decision
+from workbench.models.decisions import CLASS_KINDS, IMAGE_KINDS, STATEMENTS, VERDICTS, Decision
 from workbench.models.duplicates import NOTHING_LEFT, DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
 from workbench.models.images import SPLITS, STATUSES, Attribute, Image, Vote
 from workbench.models.imports import Import, Refusal
 from workbench.models.jobs import JOB_STATUSES, Job
 from workbench.models.metadata import Base, utc_now
-from workbench.models.queues import Queue, QueueItem
+from workbench.models.queues import Opinion, Queue, QueueItem
 from workbench.models.runs import RUN_STATUSES, Run
-from workbench.models.users import ROLES, LoginLink, User
+from workbench.models.users import ROLES, Activity, Invitation, LoginLink, User
 
 __all__ = [
     "CLASS_COLOURS",
@@ -20,8 +20,10 @@ __all__ = [
     "ROLES",
     "RUN_STATUSES",
     "SPLITS",
+    "STATEMENTS",
     "STATUSES",
     "VERDICTS",
+    "Activity",
     "Attribute",
     "Base",
     "Class",
@@ -33,8 +35,10 @@ __all__ = [
     "Image",
     "ImageHash",
     "Import",
+    "Invitation",
     "Job",
     "LoginLink",
+    "Opinion",
     "Queue",
     "QueueItem",
     "Refusal",

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from workbench.models.metadata import Base, utc_now
 from workbench.models.users import User
 
-VERDICTS = ("confirm", "relabel", "ambiguous", "exclude")  # these settle an image
-IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment", "votes")
+VERDICTS = ("confirm", "relabel", "ambiguous", "exclude", "consensus")  # these settle an image
+STATEMENTS = ("confirm", "relabel", "ambiguous", "exclude")  # what one reviewer can say that an image is
+IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment", "votes", "opinion", "gold")
 CLASS_KINDS = ("class_add", "class_edit", "class_merge", "class_retire", "class_restore")
 # besides these: "duplicates" (the verdict on a group), "import" (images came in), "freeze" and "unfreeze" (a split),
 # "undo"
@@ -27,6 +28,10 @@ class Decision(Base):
     (ids, and the key of a group of the others), {"votes": [[option, class id or none, count], ...]} for votes carried
     over to an image, {"import"} for import, {"split", "images", "reason"} for freeze and unfreeze. A verdict that was
     forced on a frozen split carries {"forced": {"split", "reason"}} besides.
+    An "opinion" is a statement given blind: {"verdict": one of STATEMENTS, "classes": [...] of an ambiguous one,
+    "of": how many the queue asks for}; the image follows when as many reviewers say the same. With {"gold": true} it
+    answers a hidden gold item and changes nothing. "gold" makes an image one whose class is known, `class_id` none
+    takes that back. "consensus" is the class that several opinions come to: {"method", "p", "opinions"}.
     """
 
     __tablename__ = "decisions"
@@ -49,5 +54,7 @@ class Decision(Base):
     detail: Mapped[dict[str, Any] | None]
     undoes: Mapped[str | None]
     queue_id: Mapped[int | None]  # where the reviewer was; not a foreign key: queues come and go, the log stays
+    role: Mapped[str | None]  # what the user was then; a lead's verdict settles a dispute
+    seconds: Mapped[float | None]  # how long the card was on the screen; none for what was not decided on a card
 
     user: Mapped[User] = relationship(viewonly=True)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from workbench.models.datasets import Class
@@ -33,6 +33,8 @@ class Image(Base):
         Index(None, "dataset_id", "confidence", "id"),
         Index(None, "dataset_id", "p_wrong", "id"),
         Index(None, "dataset_id", "decided_at", "id"),
+        Index("ix_images_disputed", "dataset_id", "id", sqlite_where=text("disputed")),
+        Index("ix_images_gold", "dataset_id", "id", sqlite_where=text("gold_id IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -61,6 +63,8 @@ class Image(Base):
     split: Mapped[str | None]
     revision: Mapped[int] = mapped_column(default=0)  # id of the newest decision that touched it, undone or not
     decided_at: Mapped[datetime | None]
+    disputed: Mapped[bool] = mapped_column(default=False)  # reviewers contradict each other; waits for a lead
+    gold_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))  # the class that a lead knows it to be
 
     # what the promoted run says, copied here so that pages filter and sort by SQL
     predicted_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))

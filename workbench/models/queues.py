@@ -24,6 +24,11 @@ class Queue(Base):
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     automatic: Mapped[bool] = mapped_column(default=False)  # rebuilt after each promoted run
     size: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)  # items that are settled, and of these
+    hits: Mapped[int] = mapped_column(default=0)  # those whose verdict changed the image; both kept with each decision
+    opinions: Mapped[int] = mapped_column(default=1)  # reviewers that each image is asked of; above 1 they are blind
+    blind: Mapped[bool] = mapped_column(default=False)  # label and predictions are hidden until decided
+    after_line: Mapped[int] = mapped_column(default=0)  # newest decision when it was opened: later ones settle items
     expected_hits: Mapped[float | None]  # sum of P(wrong) over the items, when the recipe knows it
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     closed_at: Mapped[datetime | None]
@@ -32,7 +37,10 @@ class Queue(Base):
 class QueueItem(Base):
     """One image (or one duplicate group, shown by its first image) to look at, and why.
 
-    Done when `done_action` names a verdict on the image; undoing that action opens the item again.
+    Done when a verdict on the image, newer than the queue, counts: `done_action` is its action, `done_line` its line,
+    `hit` whether it changed what the image was. `wants` is how many reviewers' opinions it takes: 1 for an ordinary
+    verdict, more for that many blind ones (`opinions` are in), 0 for a hidden gold item, which every reviewer meets
+    once and which is never done.
     """
 
     __tablename__ = "queue_items"
@@ -41,6 +49,7 @@ class QueueItem(Base):
         Index(None, "queue_id", "done_action", "position"),
         Index(None, "image_id"),
         Index(None, "done_action"),
+        Index(None, "queue_id", "done_line"),
         Index(None, "lease_user_id", "lease_until"),
     )
 
@@ -54,10 +63,37 @@ class QueueItem(Base):
     given_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))  # the label when the queue was built
     suggested_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
     reason: Mapped[str]
+    wants: Mapped[int] = mapped_column(default=1)
+    opinions: Mapped[int] = mapped_column(default=0)
     done_action: Mapped[str | None]
+    done_line: Mapped[int | None]
+    hit: Mapped[bool | None]
     lease_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     lease_until: Mapped[datetime | None]
 
     image: Mapped[Image] = relationship(viewonly=True)
     given: Mapped[Class | None] = relationship(foreign_keys=[given_id], viewonly=True)
     suggested: Mapped[Class | None] = relationship(foreign_keys=[suggested_id], viewonly=True)
+
+
+class Opinion(Base):
+    """What a reviewer said about an image of a queue that asks several, or about a gold image. The log replayed.
+
+    `class_id` for confirm and relabel, `classes` for ambiguous. A second opinion of the same reviewer in the same
+    queue takes the place of the first.
+    """
+
+    __tablename__ = "opinions"
+    __table_args__ = (
+        Index(None, "queue_id", "image_id"),
+        Index(None, "user_id", "image_id"),
+    )
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    queue_id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    line_id: Mapped[int]
+    verdict: Mapped[str]
+    class_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
+    classes: Mapped[list[int] | None]
+    is_gold: Mapped[bool] = mapped_column(default=False)
