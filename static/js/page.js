@@ -83,4 +83,4 @@ document.addEventListener("click", (event) => {
   if (asker && !window.confirm(asker.dataset.confirm)) event.preventDefault();
   if (event.target.closest("[data-help]")) showHelp();
 });
-window.workbench = { say };
+window.workbench = { say, keyName };

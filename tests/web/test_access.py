@@ -28,17 +28,18 @@ NEEDS = {
         "people.index": "admin", "runs.new": "lead", "splits.preview": "lead",
         **dict.fromkeys(
             (
-                "accounts.settings", "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
+                "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
                 "duplicates.show", "exports.download", "exports.index", "history.index", "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "review.sweep",
-                "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show", "splits.index",
+                "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show", "settings.show",
+                "splits.index",
             ),
             "viewer",
         ),
     },
     "POST": {
-        **dict.fromkeys(("accounts.log_out", "accounts.settings"), "viewer"),
+        **dict.fromkeys(("accounts.log_out", "settings.save", "settings.save_keys"), "viewer"),
         **dict.fromkeys(
             (
                 "duplicates.settle", "duplicates.undo", "exports.start", "history.undo", "images.apply_bulk",

@@ -13,6 +13,7 @@ from workbench.web import (
     people,
     review,
     runs,
+    settings,
     splits,
 )
 
@@ -32,5 +33,6 @@ BLUEPRINTS = tuple(
         imports,
         jobs,
         people,
+        settings,
     )
 )

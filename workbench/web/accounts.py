@@ -1,4 +1,4 @@
-"""Logging in and out, who may do what, and what each person has set for themselves."""
+"""Logging in and out, and who may do what."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from workbench.errors import Forbidden, Invalid, NotFound
+from workbench.errors import Forbidden, NotFound
 from workbench.models import User
 from workbench.services import users
 from workbench.web.boundary import db, done, page, take_messages, wants_fragment
@@ -142,25 +142,6 @@ def log_out() -> ResponseReturnValue:
 @blueprint.get("/health")
 def health() -> ResponseReturnValue:
     return {"ok": True}
-
-
-@blueprint.route("/settings", methods=["GET", "POST"])
-def settings() -> ResponseReturnValue:
-    """Theme, single-key shortcuts, password: each person's own."""
-    user = me()
-    if request.method == "GET":
-        return page("settings.html", fields={})
-    theme = request.form.get("theme", "auto")
-    if theme not in ("auto", "light", "dark"):
-        raise Invalid("A theme is auto, light or dark.")
-    user.settings = {**user.settings, "theme": theme, "keys": request.form.get("keys") == "on"}
-    if password := request.form.get("password", ""):
-        try:
-            users.set_password(user=user, password=password)
-        except Invalid as error:
-            return page("settings.html", status=422, fields=error.fields)
-        flask_login.login_user(Visitor(user), remember=True)  # the other sessions end, this one goes on
-    return done(url_for("accounts.settings"), "Settings saved.")
 
 
 def _safe_target(target: str) -> str:
