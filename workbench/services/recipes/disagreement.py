@@ -18,14 +18,17 @@ def find(pool: Pool, *, against: int = 0) -> Candidates:
         raise Invalid(f"Runs {pool.run_id} and {against} were trained on different classes.")
     order = [columns[int(class_id)] for class_id in one.class_ids]
     distance = 0.5 * np.abs(one.probs.astype(np.float32) - other.probs[:, order].astype(np.float32)).sum(1)
-    rows = np.flatnonzero(one.predicted_ids != other.predicted_ids)
+    views = [
+        (run_id, view.predicted_ids, view.confidence) for run_id, view in ((pool.run_id, one), (pool.against_id, other))
+    ]
+    rows = np.flatnonzero(views[0][1] != views[1][1])
     rows = rows[top(distance[rows], pool.image_ids[rows])]
 
     def reason(item: int) -> str:
         row = int(rows[item])
         said = [
-            f"run {run_id} says {pool.name(int(view.predicted_ids[row]))} ({view.confidence[row]:.2f})"
-            for run_id, view in ((pool.run_id, one), (pool.against_id, other))
+            f"run {run_id} says {pool.name(int(predicted_ids[row]))} ({confidence[row]:.2f})"
+            for run_id, predicted_ids, confidence in views
         ]
         sentence = f"{said[0]}, {said[1]}; {pool.labelled(row)}."
         return sentence[0].upper() + sentence[1:]

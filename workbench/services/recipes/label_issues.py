@@ -28,17 +28,18 @@ def find(pool: Pool, *, every: bool = False) -> Candidates:
     rows = np.flatnonzero(judged)
     rows = rows[top(p_wrong[rows], pool.image_ids[rows])]
     best = said.probs[np.arange(len(said.probs)), said.suggested]
+    suggested_ids = said.suggested_ids  # once: each look at it is a pass over all images
 
     def reason(item: int) -> str:
         row = int(rows[item])
-        suggested = pool.name(int(said.suggested_ids[row]))
+        suggested = pool.name(int(suggested_ids[row]))
         return f"Predicted {suggested} with {best[row]:.2f} by a model that has not seen it; {pool.labelled(row)}."
 
     return Candidates(
         image_ids=pool.image_ids[rows],
         scores=p_wrong[rows].astype(np.float32),
         p_wrong=p_wrong[rows].astype(np.float32),
-        suggested_ids=said.suggested_ids[rows],
+        suggested_ids=suggested_ids[rows],
         reason=reason,
     )
 

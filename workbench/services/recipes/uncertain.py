@@ -15,13 +15,14 @@ def find(pool: Pool, *, score: str = "entropy") -> Candidates:
     said = read_predictions(pool)
     doubt = {"entropy": said.entropy, "margin": 1 - said.margin, "least_confidence": 1 - said.confidence}[score]
     rows = top(doubt, pool.image_ids)
-    second = np.argsort(said.probs, axis=1, kind="stable")[:, -2] if said.probs.shape[1] > 1 else said.predicted
+    predicted = said.predicted  # once: each look at it is a pass over all images
+    second = np.argsort(said.probs, axis=1, kind="stable")[:, -2] if said.probs.shape[1] > 1 else predicted
 
     def reason(item: int) -> str:
         row = int(rows[item])
         likely = [
             f"{pool.name(int(said.class_ids[column]))} ({said.probs[row, column]:.2f})"
-            for column in (said.predicted[row], second[row])
+            for column in (predicted[row], second[row])
         ]
         return f"The model hesitates between {' and '.join(likely)}; {pool.labelled(row)}."
 
@@ -29,7 +30,7 @@ def find(pool: Pool, *, score: str = "entropy") -> Candidates:
         image_ids=pool.image_ids[rows],
         scores=doubt[rows].astype(np.float32),
         p_wrong=said.p_wrong[rows],
-        suggested_ids=said.predicted_ids[rows],
+        suggested_ids=said.class_ids[predicted[rows]],
         reason=reason,
     )
 
