@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from tests.test_versions import decide_at_random, list_images, relabel
 from workbench.models import Dataset, DuplicateGroup, Queue, QueueItem, User
+from workbench.queries import decisions as log
 from workbench.services import checks, decisions
 from workbench.services.decisions import Line
 
@@ -20,7 +21,9 @@ def list_differences(session: Session, dataset: Dataset) -> list[tuple[str, str,
 
 
 def add_queue(session: Session, dataset: Dataset, *, group: DuplicateGroup | None = None) -> list[QueueItem]:
-    queue = Queue(dataset_id=dataset.id, recipe="random", title="r")
+    last = log.get_last_id(session, dataset_id=dataset.id)
+    size = 1 if group else len(list_images(session, dataset))
+    queue = Queue(dataset_id=dataset.id, recipe="random", title="r", size=size, after_line=last)
     session.add(queue)
     session.flush()
     items = [
@@ -75,8 +78,14 @@ PLANTED = {
     "UPDATE classes SET position = 9 WHERE id = 1": ("class", "position", 9, 0),
     "UPDATE classes SET colour = '#000000' WHERE id = 1": ("class", "colour", "#000000", "#E69F00"),
     "UPDATE classes SET key = '' WHERE id = 1": ("class", "key", "", "1"),
-    "UPDATE queue_items SET done_action = NULL WHERE id = 1": ("queue item", "done_action", None, "a1"),
-    "UPDATE queue_items SET done_action = 'a1' WHERE id = 2": ("queue item", "done_action", "a1", None),
+    "UPDATE images SET disputed = 1 WHERE id = 1": ("image", "disputed", True, False),
+    "UPDATE images SET gold_id = 2 WHERE id = 1": ("image", "gold_id", 2, None),
+    "UPDATE queue_items SET done_action = 'other' WHERE id = 1": ("queue item", "done_action", "other", "a1"),
+    "UPDATE queue_items SET done_line = 77 WHERE id = 1": ("queue item", "done_line", 77, 1),
+    "UPDATE queue_items SET opinions = 2 WHERE id = 1": ("queue item", "opinions", 2, 0),
+    "UPDATE queues SET done = 2": ("queue", "done", 2, 1),
+    "UPDATE queues SET hits = 0": ("queue", "hits", 0, 1),
+    "UPDATE queues SET size = 7": ("queue", "size", 7, 6),
     "UPDATE duplicate_groups SET settled_action = 'a1'": ("duplicate group", "settled_action", "a1", None),
     "UPDATE duplicate_groups SET verdict = 'keep_all'": ("duplicate group", "verdict", "keep_all", None),
 }

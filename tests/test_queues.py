@@ -143,7 +143,7 @@ def test_eight_threads_empty_a_queue_without_meeting(database: Database, home: H
     assert len({image_id for _, image_id in seen}) == 60
 
 
-def test_progress_counts_mine_and_hits(session: Session, home: Home, pets: Dataset, alice: User, bob: User) -> None:
+def test_progress_counts_what_is_done_and_hits(session: Session, home: Home, pets: Dataset, alice: User, bob: User) -> None:
     queue = make_queue(session, home, pets)
     images = [item.image for item in queries.list_items(session, queue.id)]
     other = next(cls.id for cls in pets.classes if cls.id != images[1].label_id)
@@ -152,13 +152,13 @@ def test_progress_counts_mine_and_hits(session: Session, home: Home, pets: Datas
     decisions.decide(session, image=images[2], user=alice, verdict="relabel", class_id=images[2].label_id)
     decisions.decide(session, image=images[3], user=alice, verdict="exclude")
 
-    found = queries.get_progress(session, queue, user_id=bob.id)
-    assert (found.size, found.done, found.open, found.mine, found.hits, found.hit_rate) == (6, 4, 2, 2, 2, 0.5)
+    found = queries.get_progress(session, queue)
+    assert (found.size, found.done, found.open, found.hits, found.hit_rate) == (6, 4, 2, 2, 0.5)
     assert (found.recent, found.recent_hits, found.recent_hit_rate) == (4, 2, 0.5)
 
     decisions.undo_last(session, dataset=pets, user=alice)
-    found = queries.get_progress(session, queue, user_id=alice.id)
-    assert (found.done, found.mine, found.hits) == (3, 1, 1)
+    found = queries.get_progress(session, queue)
+    assert (found.done, found.hits) == (3, 1)
 
 
 def test_progress_of_an_untouched_queue_has_no_rate(session: Session, home: Home, pets: Dataset) -> None:

@@ -1,7 +1,7 @@
 """What the log says: the state of an image or a class, folded from its decisions. Pure, no session, no clock."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.models.datasets import Class
@@ -17,7 +17,14 @@ class ImageState:
     status: str
     ambiguous_ids: tuple[int, ...]
     split: str | None
-    source: str
+    source: str  # imported, decision, consensus
+    disputed: bool = False
+    gold_id: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether reviewers have said what the image is."""
+        return self.source != "imported"
 
     @classmethod
     def first(cls, image: Image) -> "ImageState":
@@ -39,6 +46,8 @@ class ImageState:
             ambiguous_ids=tuple(image.ambiguous_ids or ()),
             split=image.split,
             source=image.label_source,
+            disputed=image.disputed,
+            gold_id=image.gold_id,
         )
 
 
@@ -54,30 +63,173 @@ def undone_actions(undos: Iterable[tuple[str, str]]) -> set[str]:
     return undone
 
 
+def newest_undos(undos: Iterable[tuple[int, str, str]]) -> dict[str, int]:
+    """Action -> the newest line that undoes it, or an undo of it, and so on. undos: (id, action, undoes) of each."""
+    newest: dict[str, int] = {}
+    for line_id, action, undoes in sorted(undos, reverse=True):
+        newest[undoes] = max(newest.get(undoes, 0), newest.get(action, 0), line_id)
+    return newest
+
+
 def fold_image(image: Image, decisions: Iterable[Decision]) -> ImageState:
     """The image's state after those of its decisions that count, oldest first."""
-    state = ImageState.first(image)
+    return fold_whole(image, decisions).state
+
+
+def fold_whole(image: Image, decisions: Iterable[Decision]) -> "ImageFold":
+    """As `fold_image`, with what a caller may want to know besides the state."""
+    fold = ImageFold(ImageState.first(image))
     for decision in decisions:
-        state = _apply(state, decision)
-    return state
+        fold.add(decision)
+    return fold
 
 
-def _apply(state: ImageState, decision: Decision) -> ImageState:
-    detail = decision.detail or {}
-    match decision.kind:
-        case "confirm" | "relabel":
-            return replace(state, base_label_id=decision.class_id, status="active", ambiguous_ids=(), source="decision")
-        case "ambiguous":
-            ids = tuple(detail["classes"])
-            return replace(state, status="ambiguous", ambiguous_ids=ids, source="decision")
-        case "exclude":
-            return replace(state, status="excluded", source="decision")
-        case "restore":
-            return replace(state, status="ambiguous" if state.ambiguous_ids else "active")
-        case "split":
-            return replace(state, split=detail["split"])
-        case _:  # comment, and what concerns groups or classes
-            return state
+Statement = tuple[str, tuple[int, ...]]  # what a reviewer says an image is
+
+
+def read_statement(kind: str, class_id: int | None, classes: Iterable[int]) -> Statement:
+    """Comparable whoever says it: to confirm a label says the same as to choose it."""
+    if kind in ("confirm", "relabel"):
+        return "is", (class_id or 0,)
+    return kind, tuple(classes) if kind == "ambiguous" else ()
+
+
+@dataclass
+class ImageFold:
+    """The state of one image while its decisions are read.
+
+    `said`: what each reviewer last said of its class since a lead settled it. `opinions`: queue -> reviewer -> what
+    they said blind, since the newest verdict. `completed`: queue -> the line with which so many agreed as it asks for.
+    """
+
+    state: ImageState
+    said: dict[int, Statement] = field(default_factory=dict)
+    opinions: dict[int, dict[int, Statement]] = field(default_factory=dict)
+    completed: dict[int, int] = field(default_factory=dict)
+
+    def add(self, decision: Decision) -> None:
+        detail = decision.detail or {}
+        match decision.kind:
+            case "confirm" | "relabel" | "ambiguous" | "exclude":
+                statement = read_statement(decision.kind, decision.class_id, detail.get("classes", ()))
+                self._settle(statement, source="decision")
+                self._compare(decision, statement)
+            case "consensus":
+                self._settle(("is", (decision.class_id or 0,)), source="consensus")
+                self._agree()
+            case "opinion" if not detail.get("gold"):
+                self._hear(decision, detail)
+            case "restore":
+                status = "ambiguous" if self.state.ambiguous_ids else "active"
+                self.state = replace(self.state, status=status)
+            case "split":
+                self.state = replace(self.state, split=detail["split"])
+            case "gold":
+                self.state = replace(self.state, gold_id=decision.class_id)
+            case _:  # comment, an answer to a gold item, and what concerns groups or classes
+                pass
+
+    def _settle(self, statement: Statement, *, source: str) -> None:
+        kind, ids = statement
+        state = replace(self.state, source=source)
+        if kind == "is":
+            self.state = replace(state, base_label_id=ids[0] or None, status="active", ambiguous_ids=())
+        elif kind == "ambiguous":
+            self.state = replace(state, status="ambiguous", ambiguous_ids=ids)
+        else:
+            self.state = replace(state, status="excluded")
+        self.opinions.clear()
+        self.completed.clear()
+
+    def _compare(self, decision: Decision, statement: Statement) -> None:
+        """A reviewer who contradicts another makes a dispute; a lead ends it. To exclude says nothing of the class."""
+        if decision.role in ("lead", "admin"):
+            self._agree()
+        if statement[0] == "exclude":
+            return
+        if decision.role == "reviewer":
+            others = [said for user_id, said in self.said.items() if user_id != decision.user_id]
+            self.state = replace(self.state, disputed=any(said != statement for said in others))
+        self.said[decision.user_id] = statement
+
+    def _agree(self) -> None:
+        self.said.clear()
+        self.state = replace(self.state, disputed=False)
+
+    def _hear(self, decision: Decision, detail: Mapping[str, Any]) -> None:
+        """When as many opinions are in as the queue asks for, they settle the image or are a dispute."""
+        queue_id = decision.queue_id or 0
+        statement = read_statement(detail["verdict"], decision.class_id, detail.get("classes", ()))
+        heard = self.opinions.setdefault(queue_id, {})
+        heard[decision.user_id] = statement
+        if len(heard) < detail["of"]:
+            return
+        if len(set(heard.values())) > 1:
+            self.state = replace(self.state, disputed=True)
+            self.completed.pop(queue_id, None)
+            return
+        kept = {queue_id: heard}
+        self._settle(statement, source="consensus")
+        self._agree()
+        self.opinions = kept
+        self.completed = {queue_id: decision.id}
+
+
+def touching(decisions: Iterable[Decision], undos: Mapping[str, int], fold: ImageFold) -> int:
+    """The newest line that may have changed the image, undone or not: what a reviewer saw, they saw as of this line.
+
+    decisions: all of the image. undos: action -> the newest undo of it, of that undo and so on.
+    """
+    newest = max(fold.completed.values(), default=0)
+    for line in decisions:
+        if line.kind in ("gold", "comment"):
+            continue
+        if line.kind != "opinion":
+            newest = max(newest, line.id)
+        newest = max(newest, undos.get(line.action, 0))
+    return newest
+
+
+@dataclass(frozen=True)
+class ItemState:
+    """What a queue item says about the verdicts on its image."""
+
+    opinions: int
+    done_action: str | None
+    done_line: int | None
+    hit: bool | None
+
+
+def fold_item(
+    decisions: Sequence[Decision], fold: ImageFold, *, queue_id: int, wants: int, after_line: int, given_id: int | None
+) -> ItemState:
+    """The item's state by those decisions of its image that count, oldest first; `fold` is theirs."""
+    heard = {line.user_id for line in decisions if line.kind == "opinion" and line.queue_id == queue_id}
+    if wants == 0:
+        return ItemState(len(heard), None, None, None)
+    completed = fold.completed.get(queue_id, 0)
+    last = None
+    for line in decisions:
+        if (line.kind in VERDICTS and line.id > after_line) or line.id == completed:
+            last = line
+    if last is None:
+        return ItemState(len(heard), None, None, None)
+    kind = (last.detail or {})["verdict"] if last.kind == "opinion" else last.kind
+    return ItemState(len(heard), last.action, last.id, is_hit(kind, last.class_id, given_id))
+
+
+def is_hit(kind: str, class_id: int | None, given_id: int | None) -> bool:
+    """Whether a verdict changed what the image was when its queue was built."""
+    return kind in ("exclude", "ambiguous") or (kind in ("relabel", "consensus") and class_id != given_id)
+
+
+def fold_opinions(decisions: Iterable[Decision]) -> dict[tuple[int, int], Decision]:
+    """(queue, reviewer) -> the newest opinion line of those decisions that count."""
+    return {
+        (line.queue_id, line.user_id): line
+        for line in decisions
+        if line.kind == "opinion" and line.queue_id is not None
+    }
 
 
 def fold_votes(decisions: Iterable[Decision]) -> dict[str, tuple[int | None, int]]:
@@ -93,11 +245,6 @@ def fold_votes(decisions: Iterable[Decision]) -> dict[str, tuple[int | None, int
 def verdict_keys(detail: Mapping[str, Any]) -> list[str]:
     """The groups that a verdict on duplicates settles: the one it was given on, and what is left of it."""
     return [detail["group"], detail["rest"]] if "rest" in detail else [detail["group"]]
-
-
-def has_verdict(decisions: Iterable[Decision]) -> bool:
-    """Whether a reviewer has settled the image."""
-    return any(decision.kind in VERDICTS for decision in decisions)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,21 @@
 """Reading the log."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from workbench.models import CLASS_KINDS, IMAGE_KINDS, VERDICTS, Decision
-from workbench.models.states import undone_actions
+from workbench.models import CLASS_KINDS, IMAGE_KINDS, Decision
+from workbench.models.states import newest_undos, undone_actions
 
 _CHUNK = 500  # bound variables per statement
+# Built once: read with every decision, and building a statement costs as much as running it.
+_UNDOING = select(Decision.id, Decision.action, Decision.undoes).where(
+    Decision.undoes.in_(bindparam("actions", expanding=True))
+)
+_OF_IMAGES = select(Decision).where(Decision.image_id.in_(bindparam("image_ids", expanding=True))).order_by(Decision.id)
 
 
 def get_undone(session: Session, *, dataset_id: int, up_to: int | None = None) -> set[str]:
@@ -21,6 +26,40 @@ def get_undone(session: Session, *, dataset_id: int, up_to: int | None = None) -
     if up_to is not None:
         query = query.where(Decision.id <= up_to)
     return undone_actions((row.action, row.undoes) for row in session.execute(query.order_by(Decision.id)))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What became of some actions. undone: those that do not count. newest: action -> the newest line about undoing it.
+
+    An action that was never undone is in neither.
+    """
+
+    undone: set[str]
+    newest: dict[str, int]
+
+
+def trace(session: Session, actions: Iterable[str]) -> Trace:
+    """Costs one statement for 500 actions where none was undone."""
+    rows: list[tuple[int, str, str]] = []
+    frontier = list(actions)
+    while frontier:
+        found: list[tuple[int, str, str]] = []
+        for start in range(0, len(frontier), _CHUNK):
+            chunk = session.execute(_UNDOING, {"actions": frontier[start : start + _CHUNK]})
+            found += [(row[0], row[1], row[2] or "") for row in chunk]
+        rows += found
+        frontier = [action for _, action, _ in found]
+    rows.sort()
+    return Trace(undone_actions((action, undoes) for _, action, undoes in rows), newest_undos(rows))
+
+
+def list_undoing(session: Session, *, dataset_id: int) -> list[tuple[int, str, str]]:
+    """(id, action, what it undoes) of every undo of a data set, oldest first."""
+    query = select(Decision.id, Decision.action, Decision.undoes).where(
+        Decision.dataset_id == dataset_id, Decision.undoes.is_not(None)
+    )
+    return [(row[0], row[1], row[2] or "") for row in session.execute(query.order_by(Decision.id))]
 
 
 def is_undone(session: Session, action: str) -> bool:
@@ -41,6 +80,12 @@ def get_action(session: Session, action: str) -> list[Decision]:
     return list(session.scalars(select(Decision).where(Decision.action == action).order_by(Decision.id)))
 
 
+def get_first_ids(session: Session, actions: Iterable[str]) -> dict[str, int]:
+    """Action -> its first line."""
+    query = select(Decision.action, func.min(Decision.id)).where(Decision.action.in_(list(actions)))
+    return {row[0]: row[1] for row in session.execute(query.group_by(Decision.action))}
+
+
 def has_action(session: Session, action: str) -> bool:
     return session.scalar(select(Decision.id).where(Decision.action == action).limit(1)) is not None
 
@@ -50,8 +95,7 @@ def list_image_decisions(session: Session, image_ids: Sequence[int]) -> dict[int
     found: dict[int, list[Decision]] = defaultdict(list)
     for start in range(0, len(image_ids), _CHUNK):
         chunk = image_ids[start : start + _CHUNK]
-        query = select(Decision).where(Decision.image_id.in_(chunk)).order_by(Decision.id)
-        for decision in session.scalars(query):
+        for decision in session.scalars(_OF_IMAGES, {"image_ids": chunk}):
             if decision.image_id is not None:
                 found[decision.image_id].append(decision)
     return found
@@ -135,16 +179,3 @@ def count_by_image(session: Session, *, dataset_id: int) -> dict[int, int]:
         if image_id is not None and action not in undone:
             counts[image_id] += 1
     return counts
-
-
-def list_verdicts(session: Session, image_ids: Sequence[int]) -> dict[int, list[tuple[str, datetime]]]:
-    """The actions that settled each image and when, oldest first, undone ones too."""
-    found: dict[int, list[tuple[str, datetime]]] = defaultdict(list)
-    for start in range(0, len(image_ids), _CHUNK):
-        query = select(Decision.image_id, Decision.action, Decision.at).where(
-            Decision.image_id.in_(image_ids[start : start + _CHUNK]), Decision.kind.in_(VERDICTS)
-        )
-        for image_id, action, at in session.execute(query.order_by(Decision.id)):
-            if image_id is not None:
-                found[image_id].append((action, at))
-    return found

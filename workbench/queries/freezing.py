@@ -73,7 +73,12 @@ def drop_open_items(session: Session, dataset_id: int, *, split: str, recipes: S
         .where(QueueItem.queue_id.in_(queues), QueueItem.done_action.is_(None), QueueItem.image_id.in_(of_split))
         .execution_options(synchronize_session=False)
     )
-    left = select(func.count()).where(QueueItem.queue_id == Queue.id).correlate(Queue).scalar_subquery()
+    left = (
+        select(func.count())
+        .where(QueueItem.queue_id == Queue.id, QueueItem.wants != 0)
+        .correlate(Queue)
+        .scalar_subquery()
+    )
     expected = select(func.sum(QueueItem.p_wrong)).where(QueueItem.queue_id == Queue.id).correlate(Queue)
     session.execute(
         update(Queue)

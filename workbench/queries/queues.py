@@ -1,20 +1,20 @@
 """Queues, their items, who holds which, and how far they are."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy.orm import Session, joinedload
 
 from workbench.errors import NotFound
-from workbench.models import VERDICTS, Dataset, Decision, DuplicateGroup, Image, Queue, QueueItem, Run
+from workbench.models import Dataset, Image, Opinion, Queue, QueueItem, Run
 
 LEASE = timedelta(minutes=10)
 RECENT = 50  # the decisions from which the present hit rate is told
-_BY_IMAGE = "INDEXED BY ix_decisions_image_id_id"  # a bulk action has as many lines as images: never join on it
+_MOMENT = QueueItem.lease_until.type
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class Progress:
 
     size: int
     done: int
-    mine: int
     hits: int
     recent: int
     recent_hits: int
@@ -62,16 +61,10 @@ def get_queue(session: Session, queue_id: int) -> Queue:
 
 def list_queues(session: Session, dataset_id: int, *, closed: bool = False) -> list[QueueRow]:
     """The open queues, newest first; with `closed` those that were closed too. One statement."""
-    done = (
-        select(func.count())
-        .where(QueueItem.queue_id == Queue.id, QueueItem.done_action.is_not(None))
-        .correlate(Queue)
-        .scalar_subquery()
-    )
-    query = select(Queue, done).where(Queue.dataset_id == dataset_id).order_by(Queue.id.desc())
+    query = select(Queue).where(Queue.dataset_id == dataset_id).order_by(Queue.id.desc())
     if not closed:
         query = query.where(Queue.closed_at.is_(None))
-    return [QueueRow(row[0], row[1]) for row in session.execute(query)]
+    return [QueueRow(queue, queue.done) for queue in session.scalars(query)]
 
 
 def list_automatic(session: Session, dataset_id: int) -> list[Queue]:
@@ -100,29 +93,84 @@ _WITH_IMAGE = (
 def list_free_items(
     session: Session, queue_id: int, *, user_id: int, now: datetime, after: int = -1, limit: int = 1
 ) -> list[QueueItem]:
-    """The first open items after a position that nobody else holds. Costs the same at any length of the queue."""
-    query = (
-        select(QueueItem)
-        .where(
-            QueueItem.queue_id == queue_id,
-            QueueItem.done_action.is_(None),
-            QueueItem.position > after,
-            is_free(user_id=user_id, now=now),
-        )
-        .options(*_WITH_IMAGE)
-        .order_by(QueueItem.position)
-        .limit(limit)
+    """The first items after a position that this user may answer. Costs the same at any length of the queue."""
+    given = {
+        "queue_id": queue_id,
+        "user_id": user_id,
+        "after": after,
+        "now": now,
+        "far": now + 2 * LEASE,
+        "most": limit,
+    }
+    return list(session.scalars(_free_items(), given))
+
+
+def list_holdable(
+    session: Session, queue_id: int, *, item_ids: Sequence[int], user_id: int, now: datetime
+) -> list[QueueItem]:
+    """Those of these items that this user may answer now."""
+    query = select(QueueItem).where(
+        QueueItem.id.in_(item_ids),
+        QueueItem.queue_id == queue_id,
+        QueueItem.done_action.is_(None),
+        is_free(user_id=user_id, now=now),
+        asks(user_id),
     )
     return list(session.scalars(query))
 
 
+def list_gold(session: Session, dataset_id: int, *, but: Collection[int]) -> list[tuple[int, int | None, int | None]]:
+    """(image id, label at import, predicted class) of the gold images, those named left out."""
+    query = select(Image.id, Image.first_label_id, Image.predicted_id).where(
+        Image.dataset_id == dataset_id, Image.gold_id.is_not(None), Image.status != "excluded"
+    )
+    return [(row[0], row[1], row[2]) for row in session.execute(query.order_by(Image.id)) if row[0] not in but]
+
+
+@functools.cache
+def _free_items() -> Select[Any]:
+    """Built once: asked after every decision."""
+    user_id: ColumnElement[int] = bindparam("user_id")
+    return (
+        select(QueueItem)
+        .where(
+            QueueItem.queue_id == bindparam("queue_id"),
+            QueueItem.done_action.is_(None),
+            QueueItem.position > bindparam("after"),
+            _is_unheld(user_id, bindparam("now", type_=_MOMENT), bindparam("far", type_=_MOMENT)),
+            asks(user_id),
+        )
+        .order_by(QueueItem.position)
+        .limit(bindparam("most"))
+    )
+
+
+def asks(user_id: Any) -> ColumnElement[bool]:
+    """Whether an undone item still wants this user's word: ordinary ones anybody's, the others each user's once."""
+    has_said = (
+        select(Opinion.user_id)
+        .where(
+            Opinion.image_id == QueueItem.image_id,
+            Opinion.queue_id == QueueItem.queue_id,
+            Opinion.user_id == user_id,
+        )
+        .exists()
+    )
+    is_short = or_(QueueItem.wants == 0, QueueItem.opinions < QueueItem.wants)
+    return or_(QueueItem.wants == 1, and_(is_short, ~has_said))
+
+
 def is_free(*, user_id: int, now: datetime) -> ColumnElement[bool]:
     """Whether nobody else holds an item. A lease that ends too far off was given before the clock was put back."""
+    return _is_unheld(user_id, now, now + 2 * LEASE)  # twice: requests read the clock before they wait for their turn
+
+
+def _is_unheld(user_id: Any, now: Any, far: Any) -> ColumnElement[bool]:
     return or_(
         QueueItem.lease_user_id.is_(None),
         QueueItem.lease_user_id == user_id,
         QueueItem.lease_until <= now,
-        QueueItem.lease_until > now + 2 * LEASE,  # twice: requests read the clock before they wait for their turn
+        QueueItem.lease_until > far,
     )
 
 
@@ -151,64 +199,20 @@ def get_neighbour(session: Session, item: QueueItem, *, step: int, is_open: bool
     return session.scalar(query)
 
 
-def get_progress(session: Session, queue: Queue, *, user_id: int | None = None) -> Progress:
-    """Costs as many index reads as the queue has items done, not as it has items. One statement."""
-    row = session.execute(_count_progress(), {"queue_id": queue.id, "user_id": user_id or 0}).one()
+def get_progress(session: Session, queue: Queue) -> Progress:
+    """Costs the same whatever the queue's length: the queue counts, and the newest fifty are read by index."""
+    recent = session.scalars(_RECENT, {"queue_id": queue.id}).all()
     return Progress(
-        size=queue.size,
-        done=row.done,
-        mine=int(row.mine or 0),
-        hits=int(row.hits or 0),
-        recent=row.recent,
-        recent_hits=int(row.recent_hits or 0),
+        size=queue.size, done=queue.done, hits=queue.hits, recent=len(recent), recent_hits=sum(map(bool, recent))
     )
 
 
-@functools.cache
-def _count_progress() -> Select[Any]:
-    """Built once: a page after every decision asks for it, and building it costs more than running it."""
-    is_done = and_(QueueItem.queue_id == bindparam("queue_id"), QueueItem.done_action.is_not(None))
-    line = aliased(Decision)
-    by_me = select(line.id).where(line.action == QueueItem.done_action, line.user_id == bindparam("user_id")).exists()
-    verdicts = (
-        select(
-            QueueItem.id,
-            func.max(func.coalesce(Decision.id, 0)).label("at"),
-            func.max(_is_hit()).label("hit"),
-            func.max(case((by_me, 1), else_=0)).label("mine"),
-        )
-        .with_hint(Decision, _BY_IMAGE, "sqlite")
-        .outerjoin(DuplicateGroup, DuplicateGroup.id == QueueItem.group_id)
-        .outerjoin(
-            Decision,
-            and_(
-                Decision.image_id == QueueItem.image_id,
-                Decision.action == QueueItem.done_action,
-                Decision.kind.in_(VERDICTS),
-            ),
-        )
-        .where(is_done)
-        .group_by(QueueItem.id)
-    ).cte()
-    newest = select(verdicts.c.hit).order_by(verdicts.c.at.desc(), verdicts.c.id.desc()).limit(RECENT).subquery()
-    return select(
-        func.count().label("done"),
-        func.sum(verdicts.c.hit).label("hits"),
-        func.sum(verdicts.c.mine).label("mine"),
-        select(func.count()).select_from(newest).scalar_subquery().label("recent"),
-        select(func.sum(newest.c.hit)).scalar_subquery().label("recent_hits"),
-    ).select_from(verdicts)
-
-
-def _is_hit() -> ColumnElement[Any]:
-    """1 if the verdict changed the image, or says that the group's images are the same picture."""
-    relabelled = and_(Decision.kind == "relabel", Decision.class_id.is_distinct_from(QueueItem.given_id))
-    return case(
-        (QueueItem.group_id.is_not(None), case((DuplicateGroup.verdict != "not_duplicates", 1), else_=0)),
-        (Decision.kind.in_(("exclude", "ambiguous")), 1),
-        (relabelled, 1),
-        else_=0,
-    )
+_RECENT = (
+    select(QueueItem.hit)
+    .where(QueueItem.queue_id == bindparam("queue_id"), QueueItem.done_line.is_not(None))
+    .order_by(QueueItem.done_line.desc())
+    .limit(RECENT)
+)
 
 
 def list_pool(
@@ -224,7 +228,7 @@ def list_pool(
     if without is not None:
         query = query.where(Image.split.is_distinct_from(without))
     if not with_reviewed:
-        query = query.where(Image.label_source != "decision")
+        query = query.where(Image.label_source == "imported")
     return session.execute(query.order_by(Image.id)).all()
 
 

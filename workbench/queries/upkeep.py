@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from workbench.models import Decision, Image, Job, Queue, QueueItem, Run
+from workbench.models import Decision, Image, Job, Queue, Run
 
 
 def list_faults(session: Session) -> list[str]:
@@ -29,15 +29,10 @@ def count_images(session: Session) -> dict[int, int]:
 
 def list_queue_counts(session: Session, *, dataset_id: int) -> list[tuple[int, str, str, int, int]]:
     """(queue, recipe, title, open items, done items) of the data set's queues that are not closed."""
-    done = func.count(QueueItem.done_action)
-    query = (
-        select(Queue.id, Queue.recipe, Queue.title, func.count(QueueItem.id) - done, done)
-        .outerjoin(QueueItem, QueueItem.queue_id == Queue.id)
-        .where(Queue.dataset_id == dataset_id, Queue.closed_at.is_(None))
-        .group_by(Queue.id)
-        .order_by(Queue.id)
-    )
-    return [(row[0], row[1], row[2], row[3], row[4]) for row in session.execute(query)]
+    query = select(Queue).where(Queue.dataset_id == dataset_id, Queue.closed_at.is_(None)).order_by(Queue.id)
+    return [
+        (queue.id, queue.recipe, queue.title, queue.size - queue.done, queue.done) for queue in session.scalars(query)
+    ]
 
 
 def list_unfinished_jobs(session: Session) -> Sequence[Job]:

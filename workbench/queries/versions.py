@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, case, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from workbench.models import CLASS_KINDS, Class, Decision, DuplicateGroup, Image, Import, Queue, QueueItem, Run
+from workbench.models import CLASS_KINDS, Class, Decision, DuplicateGroup, Image, Import, Opinion, Queue, QueueItem, Run
 
 _CHUNK = 500  # bound variables per statement
 _IDENTITY = (Image.id, Image.import_id, Image.path, Image.pixel_sha256, Image.file_sha256, Image.location)
@@ -22,6 +22,8 @@ _STATE = (
     Image.split,
     Image.revision,
     Image.decided_at,
+    Image.disputed,
+    Image.gold_id,
 )
 
 
@@ -60,7 +62,16 @@ def list_image_lines(
 ) -> dict[int, list[Row[tuple[Any, ...]]]]:
     """The log lines of each image, oldest first, undone ones too. Plain rows: one pass over a long log."""
     query = select(
-        Decision.id, Decision.image_id, Decision.action, Decision.kind, Decision.class_id, Decision.detail, Decision.at
+        Decision.id,
+        Decision.image_id,
+        Decision.action,
+        Decision.kind,
+        Decision.class_id,
+        Decision.detail,
+        Decision.at,
+        Decision.user_id,
+        Decision.role,
+        Decision.queue_id,
     ).where(Decision.dataset_id == dataset_id, Decision.image_id.is_not(None), Decision.id > after)
     if up_to is not None:
         query = query.where(Decision.id <= up_to)
@@ -154,16 +165,35 @@ def list_lines_of(session: Session, image_ids: Sequence[int], *, after: int, up_
     return list(session.scalars(query.options(joinedload(Decision.user)).order_by(Decision.id)))
 
 
-def list_queue_marks(session: Session, *, dataset_id: int) -> list[Row[tuple[Any, ...]]]:
-    """(item id, queue id, image id, group id, done_action, created_at of the queue) of every queue item."""
-    item = QueueItem
+def list_queue_items(session: Session, *, dataset_id: int) -> list[tuple[QueueItem, Queue]]:
+    """Every item with its queue."""
+    query = select(QueueItem, Queue).join(Queue, Queue.id == QueueItem.queue_id).where(Queue.dataset_id == dataset_id)
+    return [(row[0], row[1]) for row in session.execute(query.order_by(QueueItem.id))]
+
+
+def list_queues(session: Session, *, dataset_id: int) -> list[Queue]:
+    return list(session.scalars(select(Queue).where(Queue.dataset_id == dataset_id).order_by(Queue.id)))
+
+
+def count_items(session: Session, *, dataset_id: int) -> dict[int, tuple[int, int, int]]:
+    """Queue -> its items, gold ones left out, those that are done, and of these the hits."""
     query = (
-        select(item.id, item.queue_id, item.image_id, item.group_id, item.done_action, Queue.created_at)
+        select(
+            QueueItem.queue_id,
+            func.sum(case((QueueItem.wants != 0, 1), else_=0)),
+            func.count(QueueItem.done_action),
+            func.sum(case((QueueItem.hit.is_(True), 1), else_=0)),
+        )
         .join(Queue, Queue.id == QueueItem.queue_id)
         .where(Queue.dataset_id == dataset_id)
-        .order_by(QueueItem.id)
+        .group_by(QueueItem.queue_id)
     )
-    return list(session.execute(query))
+    return {row[0]: (row[1], row[2], row[3]) for row in session.execute(query)}
+
+
+def list_opinions(session: Session, *, dataset_id: int) -> list[Opinion]:
+    query = select(Opinion).join(Image, Image.id == Opinion.image_id).where(Image.dataset_id == dataset_id)
+    return list(session.scalars(query))
 
 
 def list_groups(session: Session, *, dataset_id: int) -> list[DuplicateGroup]:

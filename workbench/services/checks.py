@@ -7,15 +7,28 @@ from typing import Any, cast
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from workbench.models import VERDICTS, Dataset, Decision, DuplicateGroup
-from workbench.models.states import ClassState, fold_votes, follow_merges, has_verdict, verdict_keys
+from workbench.models import Dataset, Decision, DuplicateGroup, Image, Queue, QueueItem
+from workbench.models.states import (
+    ClassState,
+    ItemState,
+    fold_item,
+    fold_opinions,
+    fold_votes,
+    fold_whole,
+    follow_merges,
+    newest_undos,
+    touching,
+    undone_actions,
+    verdict_keys,
+)
 from workbench.queries import decisions as log
 from workbench.queries import duplicates, freezing, upkeep, votes
 from workbench.queries import versions as queries
 from workbench.queries.datasets import list_datasets
 from workbench.services import protection
 from workbench.services.decisions import visible_label
-from workbench.services.versions import class_states_at, fold_row
+from workbench.services.queue_marks import ImageLog, make_opinion
+from workbench.services.versions import class_states_at
 
 
 @dataclass(frozen=True)
@@ -61,22 +74,25 @@ def check(session: Session, dataset: Dataset | None = None) -> CheckReport:
 
 
 def check_dataset(session: Session, dataset: Dataset) -> DatasetCheck:
-    undone = log.get_undone(session, dataset_id=dataset.id)
+    undos = log.list_undoing(session, dataset_id=dataset.id)
+    undone = undone_actions((action, undoes) for _, action, undoes in undos)
     classes = class_states_at(session, dataset, None, undone=undone)
     rows = queries.list_both_states(session, dataset_id=dataset.id)
     lines = queries.list_image_lines(session, dataset_id=dataset.id)
     groups = queries.list_groups(session, dataset_id=dataset.id)
     standing = _standing_verdicts(session, dataset, undone)
-    settled = {group.id: standing[group.key].action for group in groups if group.key in standing}
-    items = queries.list_queue_marks(session, dataset_id=dataset.id)
+    settled = {group.id: standing[group.key] for group in groups if group.key in standing}
+    logs = _fold(rows, lines, undone)
     differences = [
         *_compare_protection(session, dataset, undone),
         *_compare_classes(session, dataset, classes),
-        *_compare_images(rows, lines, classes, undone),
+        *_compare_images(rows, logs, classes, newest_undos(undos)),
         *_compare_groups(groups, standing),
         *_compare_members(session, groups, standing),
         *_compare_votes(session, dataset, lines, undone),
-        *_compare_items(items, settled, lines, undone),
+        *_compare_items(queries.list_queue_items(session, dataset_id=dataset.id), settled, logs),
+        *_compare_queues(session, dataset),
+        *_compare_opinions(session, dataset, logs),
     ]
     return DatasetCheck(
         dataset=dataset.name,
@@ -104,25 +120,32 @@ def _compare_classes(session: Session, dataset: Dataset, states: Mapping[int, Cl
                 yield Difference("class", cls.id, cls.name, field.name, stored, replayed)
 
 
+def _fold(rows: list[Row[Any]], lines: Mapping[int, list[Row[Any]]], undone: set[str]) -> dict[int, ImageLog]:
+    logs = {}
+    for row in rows:
+        every = cast("list[Decision]", lines.get(row.id, []))
+        counting = [line for line in every if line.action not in undone]
+        logs[row.id] = ImageLog(every, counting, fold_whole(cast("Image", row), counting))
+    return logs
+
+
 def _compare_images(
     rows: list[Row[Any]],
-    lines: Mapping[int, list[Row[Any]]],
+    logs: Mapping[int, ImageLog],
     classes: Mapping[int, ClassState],
-    undone: set[str],
+    undos: Mapping[str, int],
 ) -> Iterator[Difference]:
     roots = follow_merges({class_id: state.merged_into_id for class_id, state in classes.items()})
     for row in rows:
-        every = lines.get(row.id, [])
-        for column, replayed in _replay_image(row, every, roots, undone).items():
+        for column, replayed in _replay_image(logs[row.id], roots, undos).items():
             stored = getattr(row, column)
             if stored != replayed:
                 yield Difference("image", row.id, row.path, column, stored, replayed)
 
 
-def _replay_image(row: Row[Any], every: list[Row[Any]], roots: dict[int, int], undone: set[str]) -> dict[str, Any]:
+def _replay_image(found: ImageLog, roots: dict[int, int], undos: Mapping[str, int]) -> dict[str, Any]:
     """What the materialised columns must say."""
-    counting: list[Any] = [line for line in every if line.action not in undone]
-    state = fold_row(row, counting)
+    state = found.fold.state
     known = state.base_label_id is None or state.base_label_id in roots
     return {
         "base_label_id": state.base_label_id if known else "a class of this data set",
@@ -131,8 +154,10 @@ def _replay_image(row: Row[Any], every: list[Row[Any]], roots: dict[int, int], u
         "ambiguous_ids": list(state.ambiguous_ids) or None,
         "split": state.split,
         "label_source": state.source,
-        "revision": every[-1].id if every else 0,
-        "decided_at": counting[-1].at if has_verdict(counting) else None,
+        "disputed": state.disputed,
+        "gold_id": state.gold_id,
+        "revision": touching(found.every, undos, found.fold),
+        "decided_at": found.counting[-1].at if state.is_settled else None,
     }
 
 
@@ -187,21 +212,54 @@ def _standing_verdicts(session: Session, dataset: Dataset, undone: set[str]) -> 
 
 
 def _compare_items(
-    items: list[Row[Any]], settled: Mapping[int, str], lines: Mapping[int, list[Row[Any]]], undone: set[str]
+    items: list[tuple[QueueItem, Queue]], settled: Mapping[int, Decision], logs: Mapping[int, ImageLog]
 ) -> Iterator[Difference]:
     """settled: group id -> the verdict that settles it, which its items carry."""
-    for item in items:
-        verdicts = [
-            line for line in lines.get(item.image_id, ()) if line.kind in VERDICTS and line.action not in undone
-        ]
-        replayed = _replay_item(item, verdicts) if item.group_id is None else settled.get(item.group_id)
-        if item.done_action != replayed:
-            name = f"queue {item.queue_id}, image {item.image_id}"
-            yield Difference("queue item", item.id, name, "done_action", item.done_action, replayed)
+    for item, queue in items:
+        replayed = _replay_item(item, queue, logs[item.image_id])
+        if item.group_id is not None:
+            line = settled.get(item.group_id)
+            hit = (line.detail or {})["verdict"] != "not_duplicates" if line else None
+            replayed = ItemState(0, line.action if line else None, item.done_line, hit)
+        for field in fields(ItemState):
+            stored, right = getattr(item, field.name), getattr(replayed, field.name)
+            if stored != right:
+                name = f"queue {item.queue_id}, image {item.image_id}"
+                yield Difference("queue item", item.id, name, field.name, stored, right)
 
 
-def _replay_item(item: Row[Any], verdicts: list[Row[Any]]) -> str | None:
-    """Any verdict on the image that counts may have settled it; one that was made since its queue must have."""
-    if item.done_action in {line.action for line in verdicts}:
-        return str(item.done_action)
-    return next((str(line.action) for line in verdicts if line.at >= item.created_at), None)
+def _replay_item(item: QueueItem, queue: Queue, found: ImageLog) -> ItemState:
+    return fold_item(
+        found.counting,
+        found.fold,
+        queue_id=queue.id,
+        wants=item.wants,
+        after_line=queue.after_line,
+        given_id=item.given_id,
+    )
+
+
+def _compare_queues(session: Session, dataset: Dataset) -> Iterator[Difference]:
+    """What a queue counts is what its items say."""
+    counted = queries.count_items(session, dataset_id=dataset.id)
+    for queue in queries.list_queues(session, dataset_id=dataset.id):
+        for column, replayed in zip(("size", "done", "hits"), counted.get(queue.id, (0, 0, 0)), strict=True):
+            stored = getattr(queue, column)
+            if stored != replayed:
+                yield Difference("queue", queue.id, queue.title, column, stored, replayed)
+
+
+def _compare_opinions(session: Session, dataset: Dataset, logs: Mapping[int, ImageLog]) -> Iterator[Difference]:
+    stored = {
+        (row.image_id, row.queue_id, row.user_id): (row.line_id, row.verdict, row.class_id, row.classes, row.is_gold)
+        for row in queries.list_opinions(session, dataset_id=dataset.id)
+    }
+    replayed = {}
+    for image_id, found in logs.items():
+        for (queue_id, user_id), line in fold_opinions(found.counting).items():
+            row = make_opinion(line, image_id=image_id, queue_id=queue_id, user_id=user_id)
+            replayed[image_id, queue_id, user_id] = (row.line_id, row.verdict, row.class_id, row.classes, row.is_gold)
+    for key in sorted(stored.keys() | replayed.keys()):
+        if stored.get(key) != replayed.get(key):
+            name = f"queue {key[1]}, reviewer {key[2]}"
+            yield Difference("opinion", key[0], name, "statement", stored.get(key), replayed.get(key))

@@ -5,35 +5,35 @@ A caller describes what was decided as a list of `Line`; one call is one action 
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from workbench.errors import Conflict, Invalid, NotFound
 from workbench.models import (
     CLASS_KINDS,
     SPLITS,
-    VERDICTS,
+    STATEMENTS,
     Class,
     Dataset,
     Decision,
     Image,
-    Queue,
-    QueueItem,
     User,
     utc_now,
 )
-from workbench.models.states import ClassState, ImageState, fold_class, fold_image, has_verdict, merge_roots
+from workbench.models.states import ClassState, ImageState, fold_class, fold_whole, merge_roots, touching
 from workbench.queries import decisions as log
 from workbench.queries import duplicates
 from workbench.services import protection
 from workbench.services.group_marks import mark_groups, refresh_flags
+from workbench.services.queue_marks import ImageLog, refresh_items, refresh_opinions
 from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
+_IMAGES = select(Image).where(Image.id.in_(bindparam("image_ids", expanding=True)))
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,12 @@ def submit(
     queue_id: int | None = None,
     by_flags: bool = False,
     forced: str = "",
+    seconds: float | None = None,
 ) -> str:
     """Write one action and bring all rows up to date. Returns its id; an id that is already in the log does nothing.
 
     by_flags: the verdicts follow what a model says, as those given in a queue of its flags do anyway. forced: why they
-    are given on a frozen split all the same.
+    are given on a frozen split all the same. seconds: how long the reviewer looked.
     """
     action = action or new_action()
     if log.has_action(session, action):
@@ -74,7 +75,7 @@ def submit(
     _check_lines(session, dataset, lines)
     by_flags = by_flags or protection.follows_flags(session, queue_id)
     lines = protection.protect(session, dataset, lines, by_flags=by_flags, forced=forced)
-    _write(session, dataset, user, [(action, line) for line in lines], queue_id=queue_id)
+    _write(session, dataset, user, [(action, line) for line in lines], queue_id=queue_id, seconds=seconds)
     refresh(session, dataset, lines, action=action)
     return action
 
@@ -101,9 +102,6 @@ def submit_each(
     _write(session, dataset, user, numbered)
     image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
     refresh_images(session, dataset, image_ids)
-    _mark_items_each(
-        session, {line.image_id: action for action, line in numbered if line.kind in VERDICTS and line.image_id}
-    )
     refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
     protection.refresh(session, dataset, lines)
     return list(dict.fromkeys(ids))
@@ -131,6 +129,7 @@ def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_ac
             action=undo_action,
             kind="undo",
             undoes=action,
+            role=user.role,
         )
     )
     touched = _root_lines(session, lines)
@@ -170,6 +169,7 @@ def decide(
     action: str | None = None,
     queue_id: int | None = None,
     forced: str = "",
+    seconds: float | None = None,
 ) -> str:
     """One reviewer's verdict on one image. revision: what the reviewer saw; another one now is a Conflict."""
     if action and log.has_action(session, action):
@@ -178,7 +178,16 @@ def decide(
         raise Conflict("Somebody decided on this image meanwhile.")
     dataset = session.get_one(Dataset, image.dataset_id)
     line = make_line(image, verdict=verdict, class_id=class_id, class_ids=class_ids, text=text)
-    return submit(session, dataset=dataset, user=user, lines=[line], action=action, queue_id=queue_id, forced=forced)
+    return submit(
+        session,
+        dataset=dataset,
+        user=user,
+        lines=[line],
+        action=action,
+        queue_id=queue_id,
+        forced=forced,
+        seconds=seconds,
+    )
 
 
 def make_line(
@@ -215,9 +224,14 @@ def _check_lines(session: Session, dataset: Dataset, lines: Sequence[Line]) -> N
 
 def _check_line(line: Line, open_ids: set[int]) -> None:
     detail = line.detail or {}
-    if line.kind in ("confirm", "relabel") and line.class_id not in open_ids:
+    kind = detail["verdict"] if line.kind == "opinion" else line.kind
+    if line.kind == "opinion" and kind not in STATEMENTS:
+        raise Invalid(f"“{kind}” is not an opinion; use {', '.join(STATEMENTS)}.")
+    if kind in ("confirm", "relabel", "consensus") and line.class_id not in open_ids:
         raise Invalid("That class is not one of this data set's open classes.")
-    if line.kind == "ambiguous":
+    if line.kind == "gold" and line.class_id is not None and line.class_id not in open_ids:
+        raise Invalid("A gold image shows one of this data set's open classes.")
+    if kind == "ambiguous":
         classes = detail["classes"]
         if len(classes) < 2:
             raise Invalid("Ambiguous needs two or more classes.")
@@ -236,6 +250,7 @@ def _write(
     numbered: Sequence[tuple[str, Line]],
     *,
     queue_id: int | None = None,
+    seconds: float | None = None,
 ) -> None:
     """numbered: each line with the action that it is part of."""
     now = utc_now()
@@ -253,6 +268,8 @@ def _write(
                 "class_id": line.class_id,
                 "detail": line.detail,
                 "queue_id": queue_id,
+                "role": user.role,
+                "seconds": seconds,
             }
             for action, line in numbered
         ],
@@ -269,14 +286,11 @@ def _root_lines(session: Session, lines: list[Decision]) -> list[Decision]:
 def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision], *, action: str) -> None:
     """Bring the rows that an action touches to what the log says now."""
     lines = list(lines)
-    counts = not log.is_undone(session, action)
     if any(line.kind in CLASS_KINDS for line in lines):
         refresh_classes(session, dataset)
     image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
     if image_ids:
         refresh_images(session, dataset, image_ids)
-        verdicts = [line.image_id for line in lines if line.kind in VERDICTS and line.image_id is not None]
-        _mark_items(session, verdicts, action=action, counts=counts)
         refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
     if any(line.kind == "class_merge" for line in lines):
         refresh_flags(session, duplicates.list_group_ids(session, dataset_id=dataset.id))
@@ -289,39 +303,36 @@ def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision]
 
 
 def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:
-    """Fold the log of each image again and store what comes out."""
+    """Fold the log of each image again and store what comes out, in the items of queues too."""
     roots = merge_roots(_classes(session, dataset))
-    undone = log.get_undone(session, dataset_id=dataset.id) if len(image_ids) > 20 else None
     session.flush()
     for start in range(0, len(image_ids), _CHUNK):
         chunk = image_ids[start : start + _CHUNK]
         found = log.list_image_decisions(session, chunk)
-        for image in session.scalars(select(Image).where(Image.id.in_(chunk))):
+        traced = log.trace(session, {line.action for lines in found.values() for line in lines})
+        logs: dict[int, ImageLog] = {}
+        for image in session.scalars(_IMAGES, {"image_ids": chunk}):
             every = found.get(image.id, [])
-            counting = [
-                line
-                for line in every
-                if not (log.is_undone(session, line.action) if undone is None else line.action in undone)
-            ]
-            _store_image(image, fold_image(image, counting), every, counting, roots)
+            counting = [line for line in every if line.action not in traced.undone]
+            logs[image.id] = made = ImageLog(every, counting, fold_whole(image, counting))
+            _store_image(image, made, traced.newest, roots)
+        refresh_items(session, logs)
+        refresh_opinions(session, logs)
     session.flush()
 
 
-def _store_image(
-    image: Image,
-    state: ImageState,
-    every: list[Decision],
-    counting: list[Decision],
-    roots: dict[int, int],
-) -> None:
+def _store_image(image: Image, made: ImageLog, undos: Mapping[str, int], roots: dict[int, int]) -> None:
+    state = made.fold.state
     image.base_label_id = state.base_label_id
     image.label_id = visible_label(state, roots)
     image.status = state.status
     image.ambiguous_ids = list(state.ambiguous_ids) or None
     image.split = state.split
     image.label_source = state.source
-    image.revision = every[-1].id if every else 0
-    image.decided_at = counting[-1].at if has_verdict(counting) else None
+    image.disputed = state.disputed
+    image.gold_id = state.gold_id
+    image.revision = touching(made.every, undos, made.fold)
+    image.decided_at = made.counting[-1].at if state.is_settled else None
 
 
 def visible_label(state: ImageState, roots: dict[int, int]) -> int | None:
@@ -382,43 +393,3 @@ def _store_class(cls: Class, state: ClassState) -> None:
     cls.key = state.key
     cls.retired = state.retired
     cls.merged_into_id = state.merged_into_id
-
-
-def _mark_items(session: Session, image_ids: Sequence[int], *, action: str, counts: bool) -> None:
-    """An image that was decided is done in every queue that holds it; undone, it is open again where this did it."""
-    if not counts:
-        _reopen_items(session, action)
-        return
-    for start in range(0, len(image_ids), _CHUNK):
-        chunk = image_ids[start : start + _CHUNK]
-        session.execute(
-            update(QueueItem)
-            .where(QueueItem.image_id.in_(chunk), QueueItem.done_action.is_(None), QueueItem.group_id.is_(None))
-            .values(done_action=action)
-        )
-
-
-def _mark_items_each(session: Session, actions: dict[int, str]) -> None:
-    """As `_mark_items`, with an action for each image."""
-    image_ids = list(actions)
-    for start in range(0, len(image_ids), _CHUNK):
-        items = select(QueueItem).where(
-            QueueItem.image_id.in_(image_ids[start : start + _CHUNK]),
-            QueueItem.done_action.is_(None),
-            QueueItem.group_id.is_(None),
-        )
-        for item in session.scalars(items):
-            item.done_action = actions[item.image_id]
-    session.flush()
-
-
-def _reopen_items(session: Session, action: str) -> None:
-    """Open the items that this action settled, unless another verdict made since their queue settles them too."""
-    items = list(session.scalars(select(QueueItem).where(QueueItem.done_action == action)))
-    made_at = {queue_id: session.get_one(Queue, queue_id).created_at for queue_id in {item.queue_id for item in items}}
-    verdicts = log.list_verdicts(session, sorted({item.image_id for item in items}))
-    for item in items:
-        since = [other for other, at in verdicts.get(item.image_id, []) if at >= made_at[item.queue_id]]
-        standing = next((other for other in since if not log.is_undone(session, other)), None)
-        item.done_action = standing if item.group_id is None else None
-    session.flush()

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from workbench.models import Dataset, DuplicateGroup, DuplicateMember, QueueItem
+from workbench.models import Dataset, DuplicateGroup, DuplicateMember
 from workbench.models.states import verdict_keys
 from workbench.queries import decisions as log
 from workbench.queries import duplicate_verdicts
 from workbench.queries import duplicates as queries
+from workbench.services.queue_marks import refresh_group_items
 
 _CHUNK = 500
 Details = Iterable[Mapping[str, Any]]
@@ -58,7 +59,7 @@ def mark_groups(session: Session, dataset: Dataset, details: Details, *, action:
             group.settled_action, group.verdict = (found.action, found.verdict) if found else (None, None)
         session.flush()
         _mark_apart(session, groups, standing)
-        _mark_group_items(session, [group.id for group in groups])
+        refresh_group_items(session, [group.id for group in groups])
 
 
 def _find_standing(
@@ -96,14 +97,3 @@ def _place_exact_groups(session: Session, near: DuplicateGroup) -> None:
     for exact_id, image_ids in queries.list_exact_touching(session, near.id).items():
         session.get_one(DuplicateGroup, exact_id).within_id = near.id if speaks_for.issuperset(image_ids) else None
     session.flush()
-
-
-def _mark_group_items(session: Session, group_ids: Sequence[int]) -> None:
-    """A queue item that shows a group is done when the group is settled."""
-    settled = select(DuplicateGroup.settled_action).where(DuplicateGroup.id == QueueItem.group_id).scalar_subquery()
-    session.execute(
-        update(QueueItem)
-        .where(QueueItem.group_id.in_(group_ids))
-        .values(done_action=settled)
-        .execution_options(synchronize_session="fetch")
-    )

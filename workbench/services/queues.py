@@ -19,6 +19,7 @@ from workbench.errors import Invalid, NotFound, NothingToReview
 from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, User, utc_now
 from workbench.models.states import merge_roots
 from workbench.queries import datasets, duplicates
+from workbench.queries import decisions as log
 from workbench.queries import queues as queries
 from workbench.services.predictions import Predictions, load_predictions
 from workbench.services.recipes import RECIPES, confusion, read_recipe
@@ -26,7 +27,18 @@ from workbench.services.recipes.pool import Candidates, Pool, PoolGroup, Recipe
 
 LEASE = queries.LEASE
 AUTOMATIC_CELLS = 3
+MOST_OPINIONS = 20
+MOST_GOLD = 50  # for every hundred items
 AUTOMATIC_LIMITS = {"label_issues": 1000, "confusion": 200, "uncertain": 200}
+
+
+@dataclass(frozen=True)
+class GoldImage:
+    """An image whose class a lead knows, to be mixed in with what it said at import."""
+
+    image_id: int
+    given_id: int | None
+    suggested_id: int | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class QueuePlan:
     candidates: Candidates
     given: Mapping[int, int]  # image id -> label, 0 for none
     without: str | None = None  # the frozen split, whose images a model's flags may not choose
+    opinions: int = 1
+    blind: bool = False
+    gold: tuple[GoldImage, ...] = ()
 
     @property
     def size(self) -> int:
@@ -78,9 +93,15 @@ def plan_queue(
     title: str | None = None,
     automatic: bool = False,
     force: bool = False,
+    opinions: int = 1,
+    blind: bool = False,
+    gold: float = 0,
     **params: Any,
 ) -> QueuePlan:
     """What a recipe chooses now. run: none for the promoted one. params: the recipe's own, and `split` for any.
+
+    opinions: how many reviewers each image is asked of; more than one are always blind. blind: what is known about the
+    image stays hidden until it is decided. gold: hidden gold images for every hundred items, as far as there are any.
 
     Images of a frozen split are left out where a run's predictions choose, unless that is forced; deciding on them is
     refused even then, until somebody gives a reason.
@@ -92,6 +113,7 @@ def plan_queue(
     made = RECIPES[name]
     if limit is not None and limit < 1:
         raise Invalid("A queue holds at least one image: give a limit of 1 or more.")
+    _check_asking(made, opinions=opinions, gold=gold)
     split, own = read_params(name, params)
     without = dataset.frozen_split if made.needs_run and not force else None
     if split is not None and split == without:
@@ -116,7 +138,36 @@ def plan_queue(
         candidates=candidates,
         given=dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True)),
         without=without,
+        opinions=opinions,
+        blind=blind or opinions > 1,
+        gold=_choose_gold(session, dataset, candidates, percent=gold),
     )
+
+
+def _check_asking(made: Recipe, *, opinions: int, gold: float) -> None:
+    if not 1 <= opinions <= MOST_OPINIONS:
+        raise Invalid(f"Ask 1 to {MOST_OPINIONS} reviewers for each image.")
+    if not 0 <= gold <= MOST_GOLD:
+        raise Invalid(f"Hidden gold images are 0 to {MOST_GOLD} for every hundred.")
+    if made.needs_groups and (opinions > 1 or gold):
+        raise Invalid("Copies are settled on the page of their group, by one reviewer, without gold images.")
+
+
+def _choose_gold(
+    session: Session, dataset: Dataset, candidates: Candidates, *, percent: float
+) -> tuple[GoldImage, ...]:
+    """Gold images that the queue does not hold anyway; another choice for each set of candidates, the same again."""
+    wanted = round(len(candidates.image_ids) * percent / 100) if percent else 0
+    if not wanted:
+        return ()
+    known = queries.list_gold(session, dataset.id, but=set(candidates.image_ids.tolist()))
+    if not known:
+        raise Invalid(
+            f"{dataset.name} has no gold images that this queue does not hold: mark images as gold on their pages or "
+            "on the images page first."
+        )
+    order = np.random.default_rng(int(candidates.image_ids[0])).permutation(len(known))[:wanted]
+    return tuple(GoldImage(*known[index]) for index in order)
 
 
 def read_params(recipe: str, params: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -241,11 +292,30 @@ def open_queue(session: Session, plan: QueuePlan) -> Queue:
         automatic=plan.automatic,
         size=plan.size,
         expected_hits=_expect_hits(plan.candidates.p_wrong),
+        opinions=plan.opinions,
+        blind=plan.blind,
+        after_line=log.get_last_id(session, dataset_id=plan.dataset_id),
     )
     session.add(queue)
     session.flush()
-    session.execute(insert(QueueItem), _item_rows(queue.id, plan))
+    rows = _mix(_item_rows(queue.id, plan), plan.gold)
+    for position, row in enumerate(rows):
+        row["position"] = position
+    session.execute(insert(QueueItem), rows)
     return queue
+
+
+def _mix(rows: list[dict[str, Any]], gold: Sequence[GoldImage]) -> list[dict[str, Any]]:
+    """Gold images at random places, each looking like the item before it."""
+    if not gold:
+        return rows
+    after = np.sort(np.random.default_rng(len(rows)).choice(len(rows), len(gold), replace=len(gold) > len(rows)))
+    mixed = list(rows)
+    for place, each in reversed(list(zip(after.tolist(), gold, strict=True))):
+        like = rows[place]
+        found = {"image_id": each.image_id, "given_id": each.given_id, "suggested_id": each.suggested_id, "wants": 0}
+        mixed.insert(place + 1, {**like, **found})
+    return mixed
 
 
 def _expect_hits(p_wrong: NDArray[np.float32] | None) -> float | None:
@@ -270,7 +340,7 @@ def _item_rows(queue_id: int, plan: QueuePlan) -> list[dict[str, Any]]:
             "queue_id": queue_id,
             "image_id": ids[item],
             "group_id": groups[item],
-            "position": item,
+            "wants": plan.opinions,
             "score": scores[item],
             "p_wrong": p_wrong[item],
             "given_id": plan.given.get(ids[item]) or None,
@@ -343,17 +413,47 @@ def next_item(session: Session, *, queue: Queue, user: User, now: datetime, afte
 def lease_items(
     session: Session, *, queue: Queue, user: User, now: datetime, count: int, after: int = -1
 ) -> list[QueueItem]:
-    """Lease up to `count` items, for a page of a grid."""
-    leased: list[QueueItem] = []
-    while len(leased) < count:
-        wanted = count - len(leased)
-        free = queries.list_free_items(
-            session, queue.id, user_id=user.id, now=now, after=leased[-1].position if leased else after, limit=wanted
-        )
-        leased += [item for item in free if renew(session, item=item, user=user, now=now)]
-        if len(free) < wanted:
-            break
-    return leased
+    """Lease up to `count` items after a position."""
+    items = queries.list_free_items(session, queue.id, user_id=user.id, now=now, after=after, limit=count)
+    _lease(session, items, user=user, now=now)
+    return items
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a reviewer holds after asking. lost: ids of items that they held and somebody else took or settled."""
+
+    fresh: list[QueueItem]
+    lost: list[int]
+
+
+def hold(
+    session: Session, *, queue: Queue, user: User, now: datetime, holding: Sequence[int], want: int, after: int = -1
+) -> Held:
+    """Keep what is held as far as it is free, and lease up to `want` more: those after a position, then the others.
+
+    A few statements whatever their number.
+    """
+    kept = queries.list_holdable(session, queue.id, item_ids=holding, user_id=user.id, now=now) if holding else []
+    fresh: list[QueueItem] = []
+    seen = set(holding)
+    for start in (after, -1) if after >= 0 else (-1,):
+        if len(fresh) < want:
+            found = queries.list_free_items(
+                session, queue.id, user_id=user.id, now=now, after=start, limit=want + len(seen)
+            )
+            fresh += [item for item in found if item.id not in seen][: want - len(fresh)]
+            seen |= {item.id for item in fresh}
+    _lease(session, [*kept, *fresh], user=user, now=now)
+    ids = {item.id for item in kept}
+    return Held(fresh, [item_id for item_id in holding if item_id not in ids])
+
+
+def _lease(session: Session, items: Sequence[QueueItem], *, user: User, now: datetime) -> None:
+    """In the transaction that found them free."""
+    for item in items:
+        item.lease_user_id, item.lease_until = user.id, now + LEASE
+    session.flush()
 
 
 def renew(session: Session, *, item: QueueItem, user: User, now: datetime) -> bool:
