@@ -126,6 +126,17 @@ def measure_alpha(counts: Counts, *, seed: int = SEED, resamples: int = RESAMPLE
     return Figure(value, low, high, len(paired))
 
 
+def measure_shared(counts: Counts, *, seed: int = SEED, resamples: int = RESAMPLES) -> Figure:
+    """How often two opinions on an image are the same, each opinion counting once. Interval as for alpha."""
+    paired = counts[counts.sum(1) >= 2]
+    if not len(paired):
+        return Figure(None, None, None, 0, NO_OVERLAP)
+    patterns, times = _gather(paired)
+    value = float(_shared(patterns, times[None, :])[0])
+    low, high = _bootstrap(patterns, times, _shared, seed=seed, resamples=resamples)
+    return Figure(value, wilson(len(paired), len(paired))[0] if value == 1 else low, high, len(paired))
+
+
 def measure_fleiss(counts: Counts, *, seed: int = SEED, resamples: int = RESAMPLES) -> tuple[Figure, int]:
     """Fleiss' kappa over the images with the most usual number of opinions, and that number (0 where there is none).
 
@@ -192,6 +203,12 @@ def _expected(totals: NDArray[Any]) -> NDArray[np.float64]:
     different = n**2 - (totals.astype(np.float64) ** 2).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(different > 0, different / (n * (n - 1)), np.nan)
+
+
+def _shared(patterns: Counts, times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(B,) for each row of times (B, P)."""
+    shared: NDArray[np.float64] = 1 - (times @ _differing(patterns)) / (times @ patterns.sum(1))
+    return shared
 
 
 def _alphas(patterns: Counts, times: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ KINDS = {
     "train": "Train",
     "export": "Export",
     "split": "Build splits",
+    "consensus": "Work out the consensus",
 }
 
 

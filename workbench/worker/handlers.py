@@ -12,6 +12,7 @@ HANDLERS = {
     "train": "workbench.worker.trainings:train",
     "export": "workbench.worker.exports:export_dataset",
     "split": "workbench.worker.splits:build_split",
+    "consensus": "workbench.worker.consensus:build_consensus",
 }
 
 

@@ -1,0 +1,214 @@
+"""How each reviewer works: how much, how fast, how much they change, how often they are right, and whether that drifts.
+
+What is told of pace and changes rests on a reviewer's newest decisions, so that the page costs the same after years.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from workbench.models import Dataset, User
+from workbench.queries import agreement as queries
+from workbench.queries import decisions as log
+from workbench.services import agreement
+from workbench.services.agreement import Opinions
+from workbench.services.agreement_figures import Figure
+from workbench.services.evaluations import wilson
+
+NEWEST = 2000  # decisions of each reviewer that a list looks at
+NEWEST_OF_ONE = 10_000
+BLOCK = 100  # decisions of a period, where the work was done on a day or two
+MOST_PERIODS = 30
+_BREAK_S = 60.0  # a longer gap between two decisions is a break, not thinking
+_SCRIPT_S = 0.05  # a shorter one is no person
+_ENOUGH = 20
+_DAYS = 3  # from so many on, periods are days
+
+
+@dataclass(frozen=True)
+class Work:
+    """One reviewer. `others`: agreement with what most of the others say; `gold`: with what leads know."""
+
+    user: User
+    decisions: int
+    per_hour: float | None
+    seconds: float | None  # median on the screen, per card
+    cards: int  # that this median rests on
+    changes: Figure  # the share of statements that are not the label at import
+    others: Figure
+    gold: Figure
+    undone: int  # actions that somebody else took back
+
+
+@dataclass(frozen=True)
+class Period:
+    """A day, or a hundred decisions, of one reviewer."""
+
+    name: str
+    decisions: int
+    seconds: float | None
+    others: Figure
+    gold: Figure
+
+
+def list_work(session: Session, dataset: Dataset, *, source: str = "blind", only: User | None = None) -> list[Work]:
+    """Everybody who ever said what an image of the data set is, the most decisions first; or one of them."""
+    counts = queries.count_lines(session, dataset.id)
+    users = queries.get_users(session, counts)
+    opinions = agreement.read_opinions(session, dataset, source=source)
+    gold = queries.list_gold_answers(session, dataset.id)
+    undone = log.get_undone(session, dataset_id=dataset.id)
+    taken_back = _count_taken_back(session, dataset, undone)
+    found = [
+        _measure(
+            users[user_id],
+            queries.list_newest_lines(session, dataset.id, user_id=user_id, limit=NEWEST),
+            decisions=counts[user_id],
+            undone=undone,
+            others=_tell(agrees_with_others(opinions, user_id)[1]),
+            gold=_tell([_is_right(row) for row in gold if row.user_id == user_id]),
+            taken_back=taken_back.get(user_id, 0),
+        )
+        for user_id in counts
+        if only is None or user_id == only.id
+    ]
+    return sorted(found, key=lambda work: (-work.decisions, work.user.name))
+
+
+def _count_taken_back(session: Session, dataset: Dataset, undone: set[str]) -> dict[int, int]:
+    """User id -> actions of theirs that count no more because somebody else undid them."""
+    found: dict[int, set[str]] = {}
+    for undo, action, user_id in queries.list_undone_by_others(session, dataset.id):
+        if undo not in undone:
+            found.setdefault(user_id, set()).add(action)
+    return {user_id: len(actions) for user_id, actions in found.items()}
+
+
+def _measure(
+    user: User,
+    lines: Sequence[Any],
+    *,
+    decisions: int,
+    undone: set[str],
+    others: Figure,
+    gold: Figure,
+    taken_back: int,
+) -> Work:
+    """lines: newest first."""
+    counting = [line for line in lines if line.action not in undone and not (line.detail or {}).get("gold")]
+    seconds = [line.seconds for line in lines if line.seconds is not None]
+    return Work(
+        user=user,
+        decisions=decisions,
+        per_hour=measure_pace(lines[::-1]),
+        seconds=median(seconds) if seconds else None,
+        cards=len(seconds),
+        changes=_tell([is_change(line) for line in counting]),
+        others=others,
+        gold=gold,
+        undone=taken_back,
+    )
+
+
+def measure_pace(lines: Sequence[Any]) -> float | None:
+    """Decisions an hour of work, breaks left out; lines oldest first, of one reviewer. None before twenty steps."""
+    actions = [(at, len(list(found))) for (_, at), found in groupby(lines, key=lambda line: (line.action, line.at))]
+    steps = [((after - before).total_seconds(), made) for (before, _), (after, made) in pairwise(actions)]
+    thinking = [(gap, made) for gap, made in steps if _SCRIPT_S <= gap <= _BREAK_S]
+    if len(thinking) < _ENOUGH:
+        return None
+    return float(sum(made for _, made in thinking) / sum(gap for gap, _ in thinking) * 3600)
+
+
+def is_change(line: Any) -> bool:
+    """Whether what was said is not the label that the image came in with."""
+    verdict = (line.detail or {})["verdict"] if line.kind == "opinion" else line.kind
+    return verdict in ("ambiguous", "exclude") or line.class_id != line.first_label_id
+
+
+def agrees_with_others(opinions: Opinions, user_id: int) -> tuple[NDArray[np.int64], list[bool]]:
+    """The lines in which a reviewer spoke where most of the others agree, and whether they agree with these."""
+    column = opinions.column(user_id)
+    if column is None:
+        return np.empty(0, np.int64), []
+    spoken = opinions.said[:, column] >= 0
+    rest = np.delete(opinions.said[spoken], column, axis=1)
+    counts = np.zeros((len(rest), len(opinions.categories) + 1), np.int64)
+    for others in rest.T:
+        counts[np.arange(len(rest)), others] += 1  # -1, nothing said, is the last column
+    counts = counts[:, :-1]
+    most = counts.max(1, initial=0)
+    is_plain = (most > 0) & ((counts == most[:, None]).sum(1) == 1)
+    right = counts.argmax(1)[is_plain] == opinions.said[spoken][is_plain, column]
+    return opinions.line_ids[spoken][is_plain, column], right.tolist()
+
+
+def _is_right(row: Any) -> bool:
+    """An answer to a gold image."""
+    return row.verdict in ("confirm", "relabel") and row.class_id == row.gold_id
+
+
+def _tell(right: Sequence[bool]) -> Figure:
+    """A share with its Wilson interval."""
+    n = len(right)
+    return Figure(sum(right) / n, *wilson(sum(right), n), n) if n else Figure(None, None, None, 0, "none yet")
+
+
+# --- drift --------------------------------------------------------------------------------------------------------
+
+
+def list_periods(session: Session, dataset: Dataset, user: User, *, source: str = "blind") -> tuple[str, list[Period]]:
+    """“day” or “decisions”, and the reviewer's newest periods, oldest first: speed, agreement and gold in each."""
+    lines = queries.list_newest_lines(session, dataset.id, user_id=user.id, limit=NEWEST_OF_ONE)[::-1]
+    kind, starts, names = _cut(lines)
+    opinions = agreement.read_opinions(session, dataset, source=source)
+    spoken, agrees = agrees_with_others(opinions, user.id)
+    gold = queries.list_gold_answers(session, dataset.id, user_id=user.id)
+    first = [lines[start].id for start in starts]
+    others = _share_out(first, zip(spoken.tolist(), agrees, strict=True))
+    known = _share_out(first, ((row.line_id, _is_right(row)) for row in gold))
+    periods = []
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
+        seconds = [line.seconds for line in lines[start:end] if line.seconds is not None]
+        periods.append(
+            Period(
+                name=names[number],
+                decisions=end - start,
+                seconds=median(seconds) if seconds else None,
+                others=_tell(others[number]),
+                gold=_tell(known[number]),
+            )
+        )
+    return kind, periods[-MOST_PERIODS:]
+
+
+def _cut(lines: Sequence[Any]) -> tuple[str, list[int], list[str]]:
+    """Where periods begin, and what they are called. lines: oldest first."""
+    days = [line.at.date() for line in lines]
+    starts = [index for index, day in enumerate(days) if index == 0 or day != days[index - 1]]
+    if len(starts) >= _DAYS:
+        return "day", starts, [days[start].isoformat() for start in starts]
+    starts = list(range(0, len(lines), BLOCK))
+    return "decisions", starts, [f"{start + 1:,}–{min(start + BLOCK, len(lines)):,}" for start in starts]
+
+
+def _share_out(first: Sequence[int], outcomes: Any) -> list[list[bool]]:
+    """The outcomes of each period. first: the line that each begins with; outcomes: (line id, outcome)."""
+    found: list[list[bool]] = [[] for _ in first]
+    for line_id, outcome in outcomes:
+        number = bisect_right(first, line_id) - 1
+        if number >= 0:
+            found[number].append(outcome)
+    return found
+
+
+def hide_others(works: Sequence[Work], viewer: User) -> list[Work]:
+    """What somebody may see: leads everybody, a reviewer themselves."""
+    return [work for work in works if viewer.may("lead") or work.user.id == viewer.id]
