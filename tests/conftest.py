@@ -15,7 +15,6 @@ from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.models import Dataset, Image, Import, User
 from workbench.services import datasets, users
-from workbench.web import accounts
 
 FER2013 = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "fer2013"
 
@@ -81,7 +80,6 @@ def make_pets(session: Session, *, per_class: int = 2, name: str = "pets") -> Da
 
 @pytest.fixture
 def app(database: Database) -> Flask:
-    accounts._tries.clear()  # logins are limited per process; every test begins anew
     app = create_app(database)
     app.config["TESTING"] = True
     return app
@@ -108,7 +106,7 @@ class Browser:
         return self.client.get(url, headers=headers, **kwargs)
 
     def post(self, url: str, data: dict[str, Any] | None = None, *, htmx: bool = False, **kwargs: Any) -> TestResponse:
-        headers = {"X-CSRFToken": self.token} | ({"HX-Request": "true"} if htmx else {})
+        headers = {"X-CSRFToken": self.token} | ({"HX-Request": "true"} if htmx else {}) | kwargs.pop("headers", {})
         return self.client.post(url, data=data or {}, headers=headers, **kwargs)
 
 

@@ -43,4 +43,5 @@ def create_app(database: Database) -> Flask:
     marks.install(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    app.wsgi_app = boundary.secure_cookies(app.wsgi_app)  # type: ignore[method-assign]  # the place Flask names for it
     return app

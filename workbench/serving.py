@@ -20,6 +20,7 @@ from workbench.queries import users as user_queries
 
 _WEB_THREADS = 16
 _LONGEST_PAUSE_S = 30.0
+_PROXY_HEADERS = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
 
 class Workers:
@@ -63,14 +64,15 @@ class Workers:
         return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=os.environ.copy())  # noqa: S603
 
 
-def check_address(database: Database, host: str) -> None:
+def check_address(database: Database, host: str, *, behind_proxy: bool = False) -> None:
     """Refuse to be reachable from elsewhere while anybody could only come in by link."""
-    if is_loopback(host):
+    if is_loopback(host) and not behind_proxy:
         return
     with database.read() as session:
         if not user_queries.has_password_account(session):
             raise Invalid(
-                f"Refusing to listen on {host}: no account has a password yet. Start on 127.0.0.1, open the login "
+                f"Refusing to listen on {host}{' for a proxy' if behind_proxy else ''}: no account has a password yet. "
+                "Start on 127.0.0.1, open the login "
                 "link, set a password under your name, then serve here."
             )
 
@@ -103,8 +105,13 @@ def can_listen(host: str, port: int) -> bool:
     return True
 
 
-def make_server(database: Database, *, host: str, port: int) -> Any:
-    """The web server with its port open. It buffers a request before the application sees it, to the same limit."""
+def make_server(database: Database, *, host: str, port: int, behind_proxy: bool = False) -> Any:
+    """The web server with its port open. It buffers a request before the application sees it, to the same limit.
+
+    behind_proxy: who asks, over which scheme and for which host is what X-Forwarded-For, -Proto and -Host say, which
+    a proxy sets. Without it these headers are dropped: anybody could send them.
+    """
+    proxied = {"trusted_proxy": "*", "trusted_proxy_headers": _PROXY_HEADERS} if behind_proxy else {}
     return waitress.create_server(
         create_app(database),
         host=host,
@@ -113,12 +120,16 @@ def make_server(database: Database, *, host: str, port: int) -> Any:
         ident="workbench",
         channel_timeout=60,
         max_request_body_size=MAX_UPLOAD_BYTES,
+        clear_untrusted_proxy_headers=True,
+        **proxied,
     )
 
 
-def serve_web(database: Database, *, host: str, port: int, when_ready: Callable[[], None]) -> None:
+def serve_web(
+    database: Database, *, host: str, port: int, when_ready: Callable[[], None], behind_proxy: bool = False
+) -> None:
     """Answer until interrupted. `when_ready` is called once the port is open."""
-    server = make_server(database, host=host, port=port)
+    server = make_server(database, host=host, port=port, behind_proxy=behind_proxy)
     when_ready()
     try:
         server.run()

@@ -1,5 +1,6 @@
 """Who may call what: every address, by strangers, by each role, without a token, across data sets."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,22 +17,23 @@ from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
 from workbench.models import Class, DuplicateGroup, Image, Import, QueueItem
-from workbench.services import decisions, duplicates, jobs, users
+from workbench.services import decisions, duplicates, invitations, jobs, users
 
 BrowserAs = Callable[[str], Browser]
 ROLES = ("viewer", "reviewer", "lead", "admin")
-OPEN_TO_ALL = {"static", "accounts.log_in", "accounts.use_link", "accounts.health"}
+OPEN_TO_ALL = {"static", "accounts.log_in", "accounts.use_link", "accounts.health", "joining.show", "joining.join"}
 # what each address needs beyond being logged in; an address that is missing here fails a test
 NEEDS = {
     "GET": {
+        "activities.index": "lead",
         "classes.preview_merge": "lead", "duplicates.preview": "lead", "imports.new": "lead", "imports.preview": "lead",
-        "people.index": "admin", "runs.new": "lead", "splits.preview": "lead",
+        "people.index": "lead", "runs.new": "lead", "splits.preview": "lead",
         **dict.fromkeys(
             (
                 "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
                 "duplicates.show", "exports.download", "exports.index", "history.index", "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
-                "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "review.sweep",
+                "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
                 "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show", "settings.show",
                 "splits.index",
             ),
@@ -44,7 +46,7 @@ NEEDS = {
             (
                 "duplicates.settle", "duplicates.undo", "exports.start", "history.undo", "images.apply_bulk",
                 "images.decide", "images.preview_bulk", "jobs.cancel", "jobs.retry", "review.blind", "review.comment",
-                "review.decide", "review.lease", "review.lease_sweep", "review.redo", "review.settle", "review.skip",
+                "review.decide", "review.lease", "review.redo", "review.skip", "sweeps.lease", "sweeps.look_ahead", "sweeps.settle",
                 "review.undo",
             ),
             "reviewer",
@@ -52,8 +54,9 @@ NEEDS = {
         **dict.fromkeys(
             (
                 "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
-                "duplicates.settle_bulk", "imports.start", "imports.upload", "review.build",
-                "review.close", "runs.cancel", "runs.create", "runs.promote", "runs.retry", "splits.build",
+                "duplicates.settle_bulk", "imports.start", "imports.upload", "people.invite", "people.revoke",
+                "queues.build",
+                "queues.close", "runs.cancel", "runs.create", "runs.promote", "runs.retry", "splits.build",
                 "splits.freeze", "splits.unfreeze",
             ),
             "lead",
@@ -100,6 +103,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "user_id": user.id,
         "action": decisions.decide(session, image=images[2], user=user, verdict="confirm"),
         "size": 48,
+        "invitation_id": invitations.invite(session, user=user, role="reviewer")[0].id,
         "token": "nobody",
         "filename": "icon.svg",
     }
@@ -139,17 +143,76 @@ def _role_of(endpoint: str, method: str) -> str:
     return NEEDS[method][endpoint]
 
 
-def test_strangers_are_sent_to_the_login_page(app: Flask, world: World, watched: Callable[[], int]) -> None:
+def _plain(answer: TestResponse) -> str:
+    """A page without what differs each time: the token, and the address that was asked for."""
+    return re.sub(r'name="(csrf_token|next)" value="[^"]*"', "", answer.get_data(as_text=True))
+
+
+def test_strangers_get_404_on_everything_but_the_way_in(app: Flask, world: World, watched: Callable[[], int]) -> None:
     before = watched()
+    unknown = _plain(app.test_client().get("/d/nowhere/at-all"))
+    assert "There is no such page for you" in unknown
     for endpoint, method, arguments in list_calls(app):
-        if endpoint in OPEN_TO_ALL:
-            continue
         url = build(app, endpoint, arguments, world.pets)
+        if endpoint in OPEN_TO_ALL or (method == "GET" and url == "/"):
+            continue
         answer = app.test_client().open(url, method=method)
-        assert (answer.status_code, answer.location.partition("?")[0]) == (303, "/login"), f"{method} {url}"
-        htmx = app.test_client().open(url, method=method, headers={"HX-Request": "true"})
-        assert (htmx.status_code, htmx.headers["HX-Redirect"].partition("?")[0]) == (401, "/login"), f"{method} {url}"
+        assert (answer.status_code, _plain(answer) == unknown) == (404, True), f"{method} {url}"
+        for headers in ({"HX-Request": "true"}, {"Accept": "application/json"}):
+            brief = app.test_client().open(url, method=method, headers=headers)
+            assert (brief.status_code, brief.headers["HX-Redirect"]) == (404, "/login"), f"{method} {url}"
+            assert "There is no such page for you" in brief.text
     assert watched() == before
+
+
+@pytest.mark.parametrize("url", ["/d/pets/", "/d/gone/", "/d/pets", "/nothing", "/d/pets/images/99999999999999999999"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_what_is_there_and_what_is_not_look_alike_to_a_stranger(
+    app: Flask, world: World, url: str, method: str
+) -> None:
+    answer = app.test_client().open(url, method=method)
+    assert (answer.status_code, "Allow" in answer.headers) == (404, False)
+    wanted = url if method == "GET" else "/"
+    assert field(answer.get_data(as_text=True), "next") == wanted
+
+
+def test_what_is_open_to_strangers(app: Flask, world: World) -> None:
+    client = app.test_client()
+    root = client.get("/")
+    assert (root.status_code, root.location) == (303, "/login")
+    for url in ("/login", "/health", "/static/icon.svg"):
+        with client.get(url) as answer:
+            assert answer.status_code == 200, url
+    refused = {url: client.get(url) for url in ("/login/nobody", "/join/nobody")}
+    assert {url: answer.status_code for url, answer in refused.items()} == {"/login/nobody": 404, "/join/nobody": 404}
+    assert "This invitation was used, was revoked or has expired" in refused["/join/nobody"].text
+    assert client.get("/static/gone.css").status_code == 404
+
+
+def test_a_stranger_gets_on_where_they_were(app: Flask, database: Database) -> None:
+    client = app.test_client()
+    assert field(client.get("/d/pets/images?label=1&page=2").text, "next") == "/d/pets/images?label=1&amp;page=2"
+    posted = client.post("/d/pets/undo", headers={"Referer": "http://localhost/d/pets/queues/1"})
+    assert field(posted.text, "next") == "/d/pets/queues/1"
+    polled = client.get("/jobs/badge", headers={"HX-Request": "true", "HX-Current-URL": "http://localhost/d/pets/?a=1"})
+    assert polled.headers["HX-Redirect"] == "/login?next=/d/pets/?a%3D1"
+    elsewhere = {"HX-Request": "true", "HX-Current-URL": "http://evil.example/d/pets/"}
+    assert client.get("/jobs/badge", headers=elsewhere).headers["HX-Redirect"] == "/login"
+    doubled = {"HX-Request": "true", "HX-Current-URL": "http://localhost//evil.example/"}
+    assert client.get("/jobs/badge", headers=doubled).headers["HX-Redirect"] == "/login"
+
+
+def test_strangers_never_hold_the_writer(app: Flask, world: World, database: Database) -> None:
+    forged = app.test_client()
+    forged.set_cookie("remember_token", "1:0|deadbeef")
+    with database.write():  # whoever asked for it would wait here for ever
+        for client in (app.test_client(), forged):
+            assert client.post("/d/pets/undo").status_code == 404
+            assert client.post("/nothing").status_code == 404
+
+
+def test_a_missing_file_of_ours_is_a_404_to_everybody(browser_as: BrowserAs) -> None:
+    assert browser_as("viewer").get("/static/gone.css").status_code == 404
 
 
 def test_roles_below_the_needed_one_are_refused_and_nothing_is_written(
@@ -299,4 +362,62 @@ def test_a_session_of_a_switched_off_account_ends(app: Flask, database: Database
     with database.write() as session:
         users.ensure_admin(session)
         users.set_active(session, user=users.ensure_user(session, "some-lead"), active=False)
-    assert browser.get("/settings").status_code == 303
+    for answer in (browser.get("/settings"), browser.post("/d/pets/undo"), browser.post("/d/pets/undo", htmx=True)):
+        assert (answer.status_code, "There is no such page for you" in answer.text) == (404, True)
+
+
+def test_a_session_ends_in_the_middle_of_a_review(world: World, database: Database, browser_as: BrowserAs) -> None:
+    browser = browser_as("reviewer")
+    item = f"/d/pets/queues/{world.pets['queue_id']}/items/{world.pets['item_id']}"
+    page = browser.get(item).get_data(as_text=True)
+    form = {"verdict": "exclude", "revision": field(page, "revision"), "action": field(page, "action")}
+    with database.write() as session:
+        users.set_active(session, user=users.ensure_user(session, "some-reviewer"), active=False)
+    answer = browser.post(f"{item}/decide", form, htmx=True)
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (404, "/login")
+    with database.read() as session:
+        assert session.get_one(Image, world.pets["image_id"]).status == "active"
+
+
+def test_a_role_that_was_taken_away_holds_from_the_next_answer_on(
+    world: World, database: Database, browser_as: BrowserAs
+) -> None:
+    browser = browser_as("lead")
+    assert browser.get("/people").status_code == 200
+    with database.write() as session:
+        users.change_role(session, user=users.ensure_user(session, "some-lead"), role="viewer")
+    answer = browser.get("/people")
+    assert (answer.status_code, "This needs the role lead; you are viewer." in answer.text) == (403, True)
+
+
+def test_a_new_password_ends_the_other_sessions(app: Flask, browser_as: BrowserAs) -> None:
+    here, there = browser_as("viewer"), browser_as("viewer")
+    here.post("/settings", {"theme": "auto", "password": "correct horse battery"})
+    assert (here.get("/settings").status_code, there.get("/settings").status_code) == (200, 404)
+
+
+def test_logging_out_ends_both_cookies(browser_as: BrowserAs) -> None:
+    browser = browser_as("viewer")
+    answer = browser.post("/logout")
+    assert (answer.status_code, answer.location) == (303, "/login")
+    assert "Expires=Thu, 01 Jan 1970" in _cookies(answer)["remember_token"]
+    assert "You are logged out." in browser.get("/login").text
+    assert browser.get("/settings").status_code == 404
+
+
+def test_cookies_of_https_go_nowhere_else(app: Flask, database: Database) -> None:
+    with database.write() as session:
+        tokens = [users.make_login_link(session, user=users.ensure_admin(session)) for _ in range(2)]
+    plain = _cookies(app.test_client().get(f"/login/{tokens[0]}"))
+    secure = _cookies(app.test_client().get(f"/login/{tokens[1]}", base_url="https://localhost"))
+    assert [("Secure" in cookie) for cookie in plain.values()] == [False, False]
+    assert [("Secure" in cookie) for cookie in secure.values()] == [True, True]
+
+
+def test_a_script_reads_its_errors_from_a_document(world: World, browser_as: BrowserAs) -> None:
+    reviewer = browser_as("reviewer")
+    queue = f"/d/pets/queues/{world.pets['queue_id']}/close"
+    answer = reviewer.post(queue, headers={"X-CSRFToken": reviewer.token, "Accept": "application/json"})
+    assert (answer.status_code, list(answer.json or {})) == (403, ["sentence"])
+    bad = reviewer.client.post(queue, json={})
+    assert (bad.status_code, "CSRF" in (bad.json or {})["sentence"]) == (400, True)

@@ -18,12 +18,18 @@ def user_of(database: Database, name: str) -> User:
         return session.scalars(select(User).where(User.name == name)).one()
 
 
-def test_only_admins_see_and_change_people(app: Flask, browser_as: BrowserAs) -> None:
-    assert app.test_client().get("/people").location == "/login?next=/people"
-    lead = browser_as("lead")
-    assert lead.get("/people").status_code == 403
+def test_leads_look_and_invite_admins_manage(app: Flask, browser_as: BrowserAs) -> None:
+    assert app.test_client().get("/people").status_code == 404
+    reviewer, lead, admin = browser_as("reviewer"), browser_as("lead"), browser_as("admin")
+    assert reviewer.get("/people").status_code == 403
+    assert 'href="/people"' not in reviewer.get("/settings").get_data(as_text=True)
+    page = lead.get("/people").get_data(as_text=True)
+    assert "Invite somebody" in page
+    assert [words in page for words in ("Switch off", "Login link<", "Make an account", 'name="role" aria-label')] == [
+        False
+    ] * 4
+    assert "Switch off" in admin.get("/people").get_data(as_text=True)
     assert lead.post("/people", {"name": "eve", "role": "admin"}).status_code == 403
-    assert 'href="/people"' not in lead.get("/settings").get_data(as_text=True)
 
 
 def test_a_new_person_gets_a_link_that_works_once_and_is_shown_once(

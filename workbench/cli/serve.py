@@ -19,20 +19,26 @@ from workbench.serving import Workers, can_listen, check_address, is_loopback, s
 @click.option("--workers", default=1, show_default=True, help="Worker processes for jobs.")
 @click.option("--web-only", is_flag=True, help="No worker: jobs wait until one is started.")
 @click.option("--worker-only", is_flag=True, help="No web pages, only jobs.")
-def serve(bench: Workbench, host: str, port: int, workers: int, *, web_only: bool, worker_only: bool) -> None:
+@click.option("--behind-proxy", is_flag=True, help="Believe X-Forwarded-For, -Proto and -Host, which a proxy sets.")
+def serve(
+    bench: Workbench, host: str, port: int, workers: int, *, web_only: bool, worker_only: bool, behind_proxy: bool
+) -> None:
     """Serve the workbench in the browser and carry out its jobs."""
     if web_only and worker_only:
         raise click.UsageError("--web-only and --worker-only exclude each other.")
     if worker_only:
         run_workers(bench, workers)
         return
-    check_address(bench.database, host)
+    check_address(bench.database, host, behind_proxy=behind_proxy)
     if not can_listen(host, port):
         raise Invalid(f"Port {port} on {host} is taken; choose another with --port.")
-    run(bench, host=host, port=port, workers=0 if web_only else workers, open_browser=False)
+    count = 0 if web_only else workers
+    run(bench, host=host, port=port, workers=count, open_browser=False, behind_proxy=behind_proxy)
 
 
-def run(bench: Workbench, *, host: str, port: int, workers: int, open_browser: bool) -> None:
+def run(
+    bench: Workbench, *, host: str, port: int, workers: int, open_browser: bool, behind_proxy: bool = False
+) -> None:
     """Web and workers until Ctrl+C or SIGTERM; prints where, with a login link while we are on this machine only."""
     crew = Workers(bench.home, workers)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -48,7 +54,7 @@ def run(bench: Workbench, *, host: str, port: int, workers: int, open_browser: b
 
     crew.start()
     try:
-        serve_web(bench.database, host=host, port=port, when_ready=when_ready)
+        serve_web(bench.database, host=host, port=port, when_ready=when_ready, behind_proxy=behind_proxy)
     except KeyboardInterrupt:
         bench.say("Stopping …")
     finally:

@@ -1,4 +1,4 @@
-"""`workbench user add`, `workbench login-link`."""
+"""`workbench user add`, `workbench user invite`, `workbench login-link`."""
 
 import click
 
@@ -6,7 +6,9 @@ from workbench.cli.frame import Workbench, command
 from workbench.errors import NotFound
 from workbench.models import ROLES
 from workbench.queries import users as queries
-from workbench.services import users
+from workbench.services import activities, invitations, users
+
+VIA = "command line"  # what the activity log says of everything done here
 
 
 @click.group()
@@ -21,8 +23,26 @@ def add(bench: Workbench, name: str, role: str) -> None:
     """Make an account."""
     with bench.database.write() as session:
         made = users.add_user(session, name=name, role=role)
+        admin = users.ensure_admin(session)
+        activities.record(session, user=admin, kind="account", name=made.name, role=made.role, via=VIA)
         document = {"user": made.name, "role": made.role}
     bench.answer(document, f"Added {name} ({role}). Let them in with: workbench login-link {name}")
+
+
+@command("invite", group=user)
+@click.option("--role", type=click.Choice(ROLES), default="reviewer", show_default=True, help="What they may do.")
+@click.option("--note", default="", help="Whom it is for.")
+@click.option("--days", type=int, default=invitations.DAYS, show_default=True, help="For how long it is open.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it is served.")
+@click.option("--port", default=8000, show_default=True, help="On which port.")
+def invite(bench: Workbench, role: str, note: str, days: int, host: str, port: int) -> None:
+    """A link by which somebody makes an account of their own, once."""
+    with bench.database.write() as session:
+        admin = users.ensure_admin(session)
+        made, token = invitations.invite(session, user=admin, role=role, note=note, days=days)
+        expires_at = made.expires_at.isoformat(timespec="seconds")
+    url = f"http://{host}:{port}/join/{token}"
+    bench.answer({"role": role, "note": made.note, "expires_at": expires_at, "url": url}, url)
 
 
 @command("login-link")
@@ -36,5 +56,7 @@ def login_link(bench: Workbench, name: str, host: str, port: int) -> None:
         if found is None:
             raise NotFound(f"There is no user “{name}”; make one with: workbench user add {name} --role reviewer")
         token = users.make_login_link(session, user=found)
+        admin = users.ensure_admin(session)
+        activities.record(session, user=admin, kind="login_link", name=found.name, via=VIA)
     url = f"http://{host}:{port}/login/{token}"
     bench.answer({"user": name, "url": url}, url)

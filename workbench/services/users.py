@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+import unicodedata
 from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
@@ -22,15 +23,15 @@ _DUMMY_HASH = "$argon2id$v=19$m=65536,t=3,p=4$3rjkkfboEXxjMasN7tu4yw$r/eEnGOGoIL
 
 def add_user(session: Session, *, name: str, role: str) -> User:
     """A new account without a password; give its owner a login link."""
-    name = name.strip()
+    name = unicodedata.normalize("NFC", name.strip())
     if not re.fullmatch(r"[\w.@+-]{1,60}", name):
         raise Invalid(
             "A user name has 1 to 60 letters, digits or . @ + - _", name="1 to 60 letters, digits or . @ + - _"
         )
     if role not in ROLES:
         raise Invalid(f"“{role}” is not a role; use {', '.join(ROLES)}.", role=f"Use {', '.join(ROLES)}.")
-    if queries.get_user(session, name):
-        raise Invalid(f"There is a user “{name}” already.", name="This name is taken.")
+    if taken := queries.find_user(session, name):
+        raise Invalid(f"There is a user “{taken.name}” already.", name="This name is taken.")
     user = User(name=name, role=role)
     session.add(user)
     session.flush()
@@ -55,10 +56,13 @@ def change_role(session: Session, *, user: User, role: str) -> None:
 
 
 def set_active(session: Session, *, user: User, active: bool) -> None:
-    """Let a user in or keep them out. Keeping them out ends their sessions; what they decided stays."""
+    """Let a user in or keep them out. Keeping them out ends sessions, links and leases; what they decided stays."""
     _keep_an_admin(session, user, stays=active)
     user.active = active
     user.session_epoch += 1
+    if not active:
+        queries.drop_login_links(session, user.id)
+        queries.release_leases(session, user.id)
 
 
 def _keep_an_admin(session: Session, user: User, *, stays: bool) -> None:
@@ -72,7 +76,7 @@ def make_login_link(session: Session, *, user: User, now: datetime | None = None
     if not user.active:
         raise Invalid(f"“{user.name}” is switched off; switch the account on first.")
     token = secrets.token_urlsafe(24)
-    session.add(LoginLink(token_sha256=_digest(token), user_id=user.id, expires_at=(now or utc_now()) + LINK_LIFETIME))
+    session.add(LoginLink(token_sha256=digest(token), user_id=user.id, expires_at=(now or utc_now()) + LINK_LIFETIME))
     session.flush()
     return token
 
@@ -80,7 +84,7 @@ def make_login_link(session: Session, *, user: User, now: datetime | None = None
 def use_login_link(session: Session, token: str, *, now: datetime | None = None) -> User:
     """The user a link belongs to; the link is used up."""
     now = now or utc_now()
-    link = session.get(LoginLink, _digest(token))
+    link = session.get(LoginLink, digest(token))
     if link is None or link.used_at is not None or link.expires_at < now:
         raise NotFound("This login link was used or has expired. Ask for a new one: workbench login-link NAME")
     user = session.get_one(User, link.user_id)
@@ -91,17 +95,23 @@ def use_login_link(session: Session, token: str, *, now: datetime | None = None)
 
 
 def set_password(*, user: User, password: str) -> None:
+    """Ends every session of the user."""
+    user.password_hash = hash_password(password)
+    user.session_epoch += 1
+
+
+def hash_password(password: str) -> str:
+    """Takes some 50 ms on purpose: call it while nobody waits for the writer."""
     if len(password) < MIN_PASSWORD:
         raise Invalid(
             f"A password has at least {MIN_PASSWORD} characters.", password=f"At least {MIN_PASSWORD} characters."
         )
-    user.password_hash = _hasher.hash(password)
-    user.session_epoch += 1
+    return _hasher.hash(password)
 
 
 def check_password(session: Session, *, name: str, password: str) -> User | None:
-    """The user, if name and password fit. Takes equally long for names that do not exist."""
-    user = queries.get_user(session, name)
+    """The user, if name and password fit; letter case of the name is forgiven. Equally long for names of nobody."""
+    user = queries.find_user(session, name)
     stored = (user.password_hash if user and user.active else None) or _DUMMY_HASH
     try:
         _hasher.verify(stored, password)
@@ -110,5 +120,6 @@ def check_password(session: Session, *, name: str, password: str) -> User | None
     return user if stored != _DUMMY_HASH else None
 
 
-def _digest(token: str) -> str:
+def digest(token: str) -> str:
+    """What is stored of a token that stands in a link."""
     return hashlib.sha256(token.encode()).hexdigest()

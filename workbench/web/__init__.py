@@ -2,6 +2,7 @@
 
 from workbench.web import (
     accounts,
+    activities,
     classes,
     duplicates,
     exports,
@@ -10,6 +11,7 @@ from workbench.web import (
     images,
     imports,
     jobs,
+    joining,
     people,
     review,
     runs,
@@ -21,6 +23,7 @@ BLUEPRINTS = tuple(
     module.blueprint
     for module in (
         accounts,
+        activities,
         home,
         images,
         review,
@@ -32,6 +35,7 @@ BLUEPRINTS = tuple(
         exports,
         imports,
         jobs,
+        joining,
         people,
         settings,
     )

@@ -1,29 +1,42 @@
 """Logging in and out, and who may do what."""
 
-import threading
-import time
-from collections import defaultdict, deque
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import flask_login
-from flask import Blueprint, Flask, abort, redirect, request, url_for
+from flask import Blueprint, Flask, Response, abort, current_app, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from werkzeug.exceptions import TooManyRequests
 
 from workbench.errors import Forbidden, NotFound
 from workbench.models import User
-from workbench.services import users
-from workbench.web.boundary import db, done, page, take_messages, wants_fragment
+from workbench.queries.users import fold_name
+from workbench.services import activities, users
+from workbench.web.boundary import (
+    answer_briefly,
+    begin_writing,
+    db,
+    done,
+    find_shown_page,
+    page,
+    safe_target,
+    take_messages,
+    wants_fragment,
+    wants_json,
+)
+from workbench.web.limits import Limits, key_of_address
 
 blueprint = Blueprint("accounts", __name__)
-_MAX_TRIES = 8
-_MAX_TRIES_OF_ADDRESS = 100  # with whatever names: an office behind one address stays below it
-_WINDOW_S = 300.0
-_MAX_COUNTED = 10_000  # names and addresses; made-up names must not fill the memory
-_tries: dict[str, deque[float]] = defaultdict(deque)
-_counting = threading.Lock()
+# tries in five minutes. A name alone is limited too, so that many addresses do not help; an address alone, so that many
+# names do not, but an office behind one address stays below it
+_MOST_BY_NAME_AND_ADDRESS = 8
+_MOST_BY_NAME = 40
+_MOST_BY_ADDRESS = 100
+_MOST_LINKS = 60
+_OPEN_TO_ALL = {"static", "accounts.log_in", "accounts.use_link", "accounts.health", "joining.show", "joining.join"}
 
 
 class Visitor(flask_login.UserMixin):  # type: ignore[misc]  # flask-login has no types
@@ -37,10 +50,9 @@ class Visitor(flask_login.UserMixin):  # type: ignore[misc]  # flask-login has n
 
 
 def install(app: Flask) -> None:
-    _tries.clear()  # a new application counts anew; a process makes one, but a test run makes hundreds
+    app.extensions["limits"] = Limits()
     manager = flask_login.LoginManager(app)
     manager.user_loader(_load)
-    manager.unauthorized_handler(_ask_to_log_in)
     app.context_processor(_context)
     app.before_request(_require_login)
 
@@ -54,24 +66,36 @@ def _load(visitor_id: str) -> Visitor | None:
 
 
 def _require_login() -> ResponseReturnValue | None:
-    open_to_all = {"static", "accounts.log_in", "accounts.use_link", "accounts.health"}
-    if request.endpoint is None or request.endpoint in open_to_all or current_user.is_authenticated:
+    """Strangers learn nothing: neither what there is nor what there is not. Comes before anything else is looked at."""
+    if request.endpoint in _OPEN_TO_ALL or current_user.is_authenticated:
         return None
-    return _ask_to_log_in()
+    # a script's or a button's own address is no place to come back to: the page it stands on is
+    is_page = request.method in ("GET", "HEAD") and not wants_fragment() and not wants_json()
+    wanted = safe_target(request.full_path.removesuffix("?")) if is_page else find_shown_page()
+    address = url_for("accounts.log_in", next=wanted if wanted != "/" else None)
+    if is_page and request.path == "/":
+        return redirect(address, 303)
+    sentence = "There is no such page for you. Log in, and you get on where you were."
+    brief = answer_briefly(404, sentence)
+    if brief is None:
+        return show_login(status=404, target=wanted, is_stranger=True)
+    brief.headers["HX-Redirect"] = address
+    return brief
 
 
-def _ask_to_log_in() -> ResponseReturnValue:
-    target = url_for("accounts.log_in", next=request.full_path.rstrip("?") if request.method == "GET" else None)
-    if wants_fragment():
-        response = redirect(target)
-        response.status_code = 401
-        response.headers["HX-Redirect"] = target
-        return response
-    return redirect(target, 303)
+def show_login(
+    *, status: int = 200, target: str = "/", name: str = "", problem: str = "", is_stranger: bool = False
+) -> Response:
+    return page("login.html", status=status, target=target, name=name, problem=problem, is_stranger=is_stranger)
 
 
 def _context() -> dict[str, Any]:
-    return {"me": me_or_none(), "messages": take_messages}
+    return {"me": me_or_none(), "messages": take_messages, "take_welcome": _take_welcome}
+
+
+def _take_welcome() -> bool:
+    """Whether somebody has just joined, and sees their first page."""
+    return bool(session.pop("welcome", False))
 
 
 def me() -> User:
@@ -106,35 +130,76 @@ def needs(role: str) -> Callable[[Callable[..., ResponseReturnValue]], Callable[
 
 @blueprint.route("/login", methods=["GET", "POST"])
 def log_in() -> ResponseReturnValue:
-    target = _safe_target(request.values.get("next", ""))
+    target = safe_target(request.values.get("next", ""))
     if request.method == "GET":
-        return page("login.html", name="", problem="", target=target)
+        return show_login(target=target)
     name = request.form.get("name", "").strip()
-    _limit_tries(f"{request.remote_addr}", most=_MAX_TRIES_OF_ADDRESS)
-    _limit_tries(f"{request.remote_addr} {name[:100]}")
-    user = users.check_password(db(), name=name, password=request.form.get("password", ""))
-    if user is None:
+    if wait := _count_login(name):
+        problem = f"Too many tries. Wait {math.ceil(wait / 60)} min, then try again."
+        answer = show_login(status=429, name=name, problem=problem, target=target)
+        answer.headers["Retry-After"] = str(math.ceil(wait))
+        return answer
+    found = users.check_password(db(), name=name, password=request.form.get("password", ""))
+    if found is None:
         problem = "Name and password do not fit together. Without a password, ask for a login link."
-        return page("login.html", status=422, name=name, problem=problem, target=target)
-    flask_login.login_user(Visitor(user), remember=True)
+        return show_login(status=422, name=name, problem=problem, target=target)
+    begin_writing()
+    enter(db().get_one(User, found.id), how="password")
+    _limits().forget(_key_of_login(name))
     return redirect(target, 303)
+
+
+def _count_login(name: str) -> float:
+    """Count a try to log in. 0 if it may go on, else the seconds to wait, which the right password waits too."""
+    return (
+        count_try("login", most=_MOST_BY_ADDRESS)
+        or _limits().take(_key_of_login(name), most=_MOST_BY_NAME_AND_ADDRESS)
+        or _limits().take(f"name {fold_name(name)[:100]}", most=_MOST_BY_NAME)
+    )
+
+
+def _key_of_login(name: str) -> str:
+    return f"{key_of_address(request.remote_addr)} {fold_name(name)[:100]}"
+
+
+def count_try(what: str, *, most: int) -> float:
+    """Count a try of this address at something. 0 if it may go on, else the seconds to wait."""
+    return _limits().take(f"{what} {key_of_address(request.remote_addr)}", most=most)
+
+
+def _limits() -> Limits:
+    found: Limits = current_app.extensions["limits"]
+    return found
+
+
+def enter(user: User, *, how: str) -> None:
+    """From here on this browser is `user`."""
+    flask_login.login_user(Visitor(user), remember=True)
+    activities.record(db(), user=user, kind="login", how=how)
 
 
 @blueprint.get("/login/<token>")
 def use_link(token: str) -> ResponseReturnValue:
-    _limit_tries(f"{request.remote_addr} link", most=60)
+    check_tries("link")
     try:
         user = users.use_login_link(db(), token)
     except NotFound as error:
         if me_or_none() is not None:  # the link was opened twice in the same browser
             return redirect(url_for("home.datasets"), 303)
-        return page("login.html", status=404, name="", problem=str(error), target="/")
-    flask_login.login_user(Visitor(user), remember=True)
+        return show_login(status=404, problem=str(error))
+    enter(user, how="login link")
     return redirect(url_for("home.datasets"), 303)
+
+
+def check_tries(what: str) -> None:
+    """Refuse an address that tries one link after the other."""
+    if wait := count_try(what, most=_MOST_LINKS):
+        raise TooManyRequests("Too many tries. Wait five minutes, then try again.", retry_after=math.ceil(wait))
 
 
 @blueprint.post("/logout")
 def log_out() -> ResponseReturnValue:
+    session.clear()
     flask_login.logout_user()
     return done(url_for("accounts.log_in"), "You are logged out.")
 
@@ -142,25 +207,3 @@ def log_out() -> ResponseReturnValue:
 @blueprint.get("/health")
 def health() -> ResponseReturnValue:
     return {"ok": True}
-
-
-def _safe_target(target: str) -> str:
-    """Only paths of this server: a login must not send anybody elsewhere."""
-    is_path = target.startswith("/") and not target.startswith("//")
-    # browsers read a backslash as a slash and leave tabs and line ends out: each makes // of what does not look like it
-    return target if is_path and target.isprintable() and "\\" not in target else "/"
-
-
-def _limit_tries(key: str, *, most: int = _MAX_TRIES) -> None:
-    now = time.monotonic()
-    with _counting:
-        tries = _tries[key]
-        while tries and now - tries[0] > _WINDOW_S:
-            tries.popleft()
-        is_allowed = len(tries) < most
-        if is_allowed:
-            tries.append(now)
-        if len(_tries) > _MAX_COUNTED:
-            del _tries[next(iter(_tries))]
-    if not is_allowed:
-        abort(429, "Too many tries; wait five minutes.")

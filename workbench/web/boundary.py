@@ -4,12 +4,15 @@ GET opens a snapshot in which a write fails; other methods open one transaction 
 when the answer's status is below 400.
 """
 
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, current_app, g, make_response, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
+from flask_login.config import COOKIE_NAME
+from flask_login.utils import decode_cookie
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
@@ -31,7 +34,7 @@ HEADERS = {
 }
 _WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
 # storing an upload, checking a password and planning a queue take a while and must not hold the writer meanwhile
-_READING_POSTS = {"imports.upload", "accounts.log_in", "review.build"}
+_READING_POSTS = {"imports.upload", "accounts.log_in", "joining.join", "queues.build"}
 _MAX_FORM_BYTES = 16 * 1024**2  # of all requests but uploads
 _NO_SESSION = {"static"}
 _MOST_MESSAGES, _MOST_WORDS = 3, 300
@@ -45,7 +48,7 @@ def install(app: Flask, database: Database) -> None:
     app.teardown_request(_abandon_session)
     app.register_error_handler(WorkbenchError, _show_refusal)
     app.register_error_handler(OverflowError, _show_too_large)
-    app.register_error_handler(CSRFError, _show_http_error)
+    app.register_error_handler(CSRFError, _show_csrf_error)
     app.register_error_handler(HTTPException, _show_http_error)
     app.register_error_handler(500, _show_crash)
 
@@ -65,6 +68,15 @@ def begin_writing() -> None:
     g.stack = stack
 
 
+def begin_reading() -> None:
+    """For a view that has written all that it will: committed now, so that others write while it renders its answer."""
+    database: Database = current_app.extensions["workbench"]
+    g.pop("stack").close()
+    stack = ExitStack()
+    g.session = stack.enter_context(database.read())
+    g.stack = stack
+
+
 def home() -> Home:
     database: Database = current_app.extensions["workbench"]
     return database.home
@@ -78,10 +90,16 @@ def _open_session() -> None:
     database: Database = current_app.extensions["workbench"]
     writes = request.method not in ("GET", "HEAD", "OPTIONS") or request.endpoint in _WRITING_GETS
     writes = writes and request.endpoint not in _READING_POSTS
+    writes = writes and (request.endpoint in _WRITING_GETS or _brings_a_login())
     if request.method == "HEAD" and request.endpoint in _WRITING_GETS:
         abort(405)
     g.stack = ExitStack()
     g.session = g.stack.enter_context(database.write() if writes else database.read())
+
+
+def _brings_a_login() -> bool:
+    """Whether a cookie of ours names somebody. Strangers never hold the writer, whatever they send."""
+    return "_user_id" in session or decode_cookie(request.cookies.get(COOKIE_NAME, "")) is not None
 
 
 def _close_session(response: Response) -> Response:
@@ -119,10 +137,28 @@ def wants_fragment() -> bool:
     )
 
 
+def wants_json() -> bool:
+    """Whether a script asks, which reads a document and not a page."""
+    return request.is_json or request.accept_mimetypes.best == "application/json"
+
+
+def safe_target(target: str) -> str:
+    """Only paths of this server: neither a login nor a way back must send anybody elsewhere."""
+    is_path = target.startswith("/") and not target.startswith("//")
+    # browsers read a backslash as a slash and leave tabs and line ends out: each makes // of what does not look like it
+    return target if is_path and target.isprintable() and "\\" not in target else "/"
+
+
+def find_shown_page() -> str:
+    """The page of ours that the reader had before them when this was sent; the start when it is not known."""
+    came = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    return safe_target(came._replace(scheme="", netloc="").geturl()) if came.netloc == request.host else "/"
+
+
 def page(template: str, *, block: str | None = None, status: int = 200, **data: Any) -> Response:
     """The whole page, or one of its blocks when htmx asks. The view names the block, never the client."""
     if block is not None and wants_fragment():
-        body = _render_block(template, block, data)
+        body = render_block(template, block, data)
     else:
         body = render_template(template, **data)
     response = make_response(body, status)
@@ -130,7 +166,8 @@ def page(template: str, *, block: str | None = None, status: int = 200, **data: 
     return response
 
 
-def _render_block(template: str, block: str, data: dict[str, Any]) -> str:
+def render_block(template: str, block: str, data: dict[str, Any]) -> str:
+    """One block of a template, alone."""
     current_app.update_template_context(data)
     found = current_app.jinja_env.get_template(template)
     return "".join(found.blocks[block](found.new_context(data)))
@@ -170,7 +207,16 @@ def _show_refusal(error: WorkbenchError) -> ResponseReturnValue:
 def _show_http_error(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None or (error.code or 500) < 400:  # a redirect raised as an exception
         return error.get_response()
-    return _error_page(error.code or 500, _SENTENCES.get(error.code or 500) or error.description or error.name)
+    code = error.code or 500
+    response = _error_page(code, _SENTENCES.get(code) or error.description or error.name)
+    for name, value in error.get_headers():
+        if name in ("Retry-After", "Allow"):
+            response.headers[name] = value
+    return response
+
+
+def _show_csrf_error(_error: CSRFError) -> ResponseReturnValue:
+    return _error_page(400, "The CSRF token of this page is missing or not valid. Reload the page, then try again.")
 
 
 def _show_crash(error: Exception) -> ResponseReturnValue:
@@ -189,19 +235,38 @@ _SENTENCES = {
 }
 
 
-def _error_page(status: int, sentence: str) -> ResponseReturnValue:
-    """A sentence for htmx (shown as a message, the page stays), a page for everybody else."""
-    if wants_fragment():
-        response = make_response(sentence, status)
-        response.headers["Content-Type"] = "text/plain; charset=utf-8"
-        response.headers["HX-Reswap"] = "none"
-        return response
-    return page("error.html", status=status, code=status, sentence=sentence, back=_where_from())
+def _error_page(status: int, sentence: str) -> Response:
+    return answer_briefly(status, sentence) or page(
+        "error.html", status=status, code=status, sentence=sentence, back=_where_from()
+    )
+
+
+def answer_briefly(status: int, sentence: str) -> Response | None:
+    """A sentence for htmx (shown as a message, the page stays), a document for a script; none for who wants a page."""
+    if wants_json():
+        return make_response({"sentence": sentence}, status)
+    if not wants_fragment() and request.endpoint not in _NO_SESSION:  # a page says who is logged in
+        return None
+    response = make_response(sentence, status)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    response.headers["HX-Reswap"] = "none"
+    return response
 
 
 def _where_from() -> str:
-    """The page of ours whose button was pressed, for a way back; the start when it is not known."""
-    came = urlsplit(request.referrer or "")
-    if came.netloc != request.host or came.path == request.path:
-        return "/"
-    return came._replace(scheme="", netloc="").geturl()
+    """The page whose button was pressed, for a way back; the start rather than this address again."""
+    found = find_shown_page()
+    return "/" if urlsplit(found).path == request.path else found
+
+
+def secure_cookies(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Cookies that came over https go back over nothing else: a WSGI layer, because three places set cookies."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            cookies = [(name, f"{value}; Secure" if name == "Set-Cookie" else value) for name, value in headers]
+            return start_response(status, cookies, *rest)
+
+        return application(environ, start if environ["wsgi.url_scheme"] == "https" else start_response)
+
+    return answer

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from workbench.errors import NotFound
-from workbench.models import Base, Class, Dataset, Image, Job, Queue, QueueItem, Run, User
+from workbench.models import Base, Class, Dataset, Image, Invitation, Job, Queue, QueueItem, Run, User
 from workbench.queries import datasets
 from workbench.web.boundary import db
 
@@ -43,6 +43,10 @@ def load_job(job_id: int) -> Job:
 
 def load_user(user_id: int) -> User:
     return _load(User, user_id, "user")
+
+
+def load_invitation(invitation_id: int) -> Invitation:
+    return _load(Invitation, invitation_id, "invitation")
 
 
 def _load(model: type[Row], row_id: int, word: str, dataset: Dataset | None = None) -> Row:

@@ -1,0 +1,89 @@
+"""What people did besides deciding: one append-only line each, in the transaction of the thing itself."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from workbench.models import Activity, Dataset, User
+
+# kind -> what the filter calls it
+KINDS = {
+    "login": "logged in",
+    "account": "account made",
+    "role": "role changed",
+    "switched_off": "account switched off",
+    "switched_on": "account switched on",
+    "password": "password set",
+    "login_link": "login link made",
+    "invitation": "invitation made",
+    "joined": "invitation used",
+    "revoked": "invitation revoked",
+    "import": "import started",
+    "scan": "scan started",
+    "split": "splits being built",
+    "export": "export made",
+    "queue_built": "queue built",
+    "queue_closed": "queue closed",
+    "run_started": "run started",
+    "run_cancelled": "run cancelled",
+    "run_promoted": "run promoted",
+    "consensus": "consensus computed",
+    "job_cancelled": "job cancelled",
+    "job_retried": "job tried again",
+    "backup": "backup written",
+    "restore": "backup restored",
+}
+
+
+def record(session: Session, *, user: User, kind: str, dataset: Dataset | None = None, **detail: Any) -> None:
+    """Say that `user` did something. detail: names and numbers as they were then; never a secret."""
+    if kind not in KINDS:
+        raise ValueError(f"{kind} is no kind of activity; name it in KINDS and give it words in `phrase`")
+    session.add(Activity(user_id=user.id, kind=kind, dataset_id=dataset.id if dataset else None, detail=detail))
+    session.flush()
+
+
+def phrase(activity: Activity) -> str:
+    """What was done, to be read after the name of who did it: “made bob a lead (was reviewer)”."""
+    told = _PHRASES[activity.kind]
+    return told.format_map(_Told(activity.detail))
+
+
+_PHRASES = {
+    "login": "logged in by {how}",
+    "account": "made the account {name}, {role}",
+    "role": "made {name} {role}, who was {before}",
+    "switched_off": "switched {name} off",
+    "switched_on": "switched {name} on again",
+    "password": "set a new password",
+    "login_link": "made a login link for {name}",
+    "invitation": "invited somebody as {role}{note}",
+    "joined": "joined as {role}, invited by {by}",
+    "revoked": "revoked the invitation of a {role}{note}",
+    "import": "started to import {source}",
+    "scan": "started a scan for duplicates",
+    "split": "started to build splits",
+    "export": "exported version {version} as {format}",
+    "queue_built": "built the queue {title} of {size} images",
+    "queue_closed": "closed the queue {title}",
+    "run_started": "started run {run}, {arch}",
+    "run_cancelled": "cancelled run {run}",
+    "run_promoted": "promoted run {run}",
+    "consensus": "computed a consensus for {images} images by {method}",
+    "job_cancelled": "cancelled: {title}",
+    "job_retried": "tried again: {title}",
+    "backup": "wrote a backup to {file}",
+    "restore": "restored the backup {file}",
+}
+
+
+class _Told(dict[str, Any]):
+    """The detail as words: numbers with separators, a note in quotes, a dash for what was not said."""
+
+    def __getitem__(self, key: str) -> str:
+        value = self.get(key)
+        if key == "note":
+            return f": “{value}”" if value else ""
+        if isinstance(value, int) and key in ("size", "images"):
+            return f"{value:,}"
+        return "–" if value is None or value == "" else str(value)
