@@ -186,11 +186,11 @@ def test_queues_of_flags_leave_frozen_images_out(
         plan = queues.plan_queue(session, home, dataset=pets, recipe=recipe, run=run, **params)
         assert plan.without == "test"
         frozen = {image.id for image in images_of(session, pets, "test")}
-        assert frozen & set(plan.candidates.image_ids.tolist()) == set()
+        assert frozen & set(plan.image_ids) == set()
         with pytest.raises(Invalid, match="random sample"):
             queues.plan_queue(session, home, dataset=pets, recipe=recipe, run=run, split="test", **params)
     for plan in queues.plan_automatic(session, home, dataset=pets, run=run):
-        assert frozen & set(plan.candidates.image_ids.tolist()) == set()
+        assert frozen & set(plan.image_ids) == set()
 
 
 def test_a_random_sample_of_the_frozen_split_may_be_reviewed(
@@ -221,10 +221,7 @@ def test_freezing_takes_open_items_out_of_queues_of_flags(
 
 
 def answer(session: Session, item: QueueItem, user: User, *, forced: str = "", verdict: str = "exclude") -> str:
-    return cards.decide(
-        session, item=item, user=user, verdict=verdict, class_id=None, class_ids=[], revision=None, action=None,
-        forced=forced,
-    )  # fmt: skip
+    return cards.decide(session, item=item, user=user, answer=cards.Answer(verdict, forced=forced))
 
 
 def build_forced(session: Session, home: Home, dataset: Dataset, run: Run) -> tuple[Queue, QueueItem]:

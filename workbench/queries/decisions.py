@@ -15,6 +15,8 @@ _CHUNK = 500  # bound variables per statement
 _UNDOING = select(Decision.id, Decision.action, Decision.undoes).where(
     Decision.undoes.in_(bindparam("actions", expanding=True))
 )
+_HAS_LINES = select(Decision.id).where(Decision.image_id == bindparam("image_id")).limit(1)
+_HAS_ACTION = select(Decision.id).where(Decision.action == bindparam("action")).limit(1)
 _OF_IMAGES = select(Decision).where(Decision.image_id.in_(bindparam("image_ids", expanding=True))).order_by(Decision.id)
 
 
@@ -86,8 +88,13 @@ def get_first_ids(session: Session, actions: Iterable[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(query.group_by(Decision.action))}
 
 
+def has_lines(session: Session, image_id: int) -> bool:
+    """Whether anything was ever said about an image."""
+    return session.scalar(_HAS_LINES, {"image_id": image_id}) is not None
+
+
 def has_action(session: Session, action: str) -> bool:
-    return session.scalar(select(Decision.id).where(Decision.action == action).limit(1)) is not None
+    return session.scalar(_HAS_ACTION, {"action": action}) is not None
 
 
 def list_image_decisions(session: Session, image_ids: Sequence[int]) -> dict[int, list[Decision]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from workbench.errors import NotFound
@@ -119,6 +119,13 @@ def list_holdable(
     return list(session.scalars(query))
 
 
+def get_last_position(session: Session, queue_id: int, item_ids: Sequence[int]) -> int:
+    """The highest position of these items, -1 if the queue holds none of them."""
+    query = select(func.max(QueueItem.position)).where(QueueItem.id.in_(item_ids), QueueItem.queue_id == queue_id)
+    found = session.scalar(query)
+    return -1 if found is None else found
+
+
 def list_gold(session: Session, dataset_id: int, *, but: Collection[int]) -> list[tuple[int, int | None, int | None]]:
     """(image id, label at import, predicted class) of the gold images, those named left out."""
     query = select(Image.id, Image.first_label_id, Image.predicted_id).where(
@@ -197,6 +204,16 @@ def get_neighbour(session: Session, item: QueueItem, *, step: int, is_open: bool
     else:
         query = query.where(QueueItem.position < item.position).order_by(QueueItem.position.desc())
     return session.scalar(query)
+
+
+def count_waiting(session: Session, queue: Queue, *, user_id: int) -> tuple[int, int]:
+    """Undone items whose opinions differ, and those on which this user has spoken and others have not."""
+    is_full = QueueItem.opinions >= QueueItem.wants
+    query = select(
+        func.sum(case((is_full, 1), else_=0)), func.sum(case((and_(~is_full, ~asks(user_id)), 1), else_=0))
+    ).where(QueueItem.queue_id == queue.id, QueueItem.done_action.is_(None), QueueItem.wants > 1)
+    row = session.execute(query).one()
+    return row[0] or 0, row[1] or 0
 
 
 def get_progress(session: Session, queue: Queue) -> Progress:

@@ -1,15 +1,13 @@
-"""What the review card and the sweep grid show beside the image itself. Plain rows, few statements, all by index."""
+"""What the review card shows beside the image itself. Plain rows, few statements, all by index."""
 
 import functools
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, case, func, select, update
+from sqlalchemy import Row, Select, bindparam, case, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from workbench.models import IMAGE_KINDS, Decision, Image, Queue, QueueItem, User, Vote
-from workbench.queries.queues import is_free
+from workbench.models import IMAGE_KINDS, Decision, Image, Queue, QueueItem, Vote
 
 _PICTURE = (
     Image.id,
@@ -121,9 +119,10 @@ def _recent_lines() -> Select[Any]:
         .limit(1)
         .scalar_subquery()
     )
+    seen = case((line.c.kind == "opinion", image.c.first_label_id), else_=func.coalesce(before, image.c.first_label_id))
     columns = (line.c.id, line.c.action, line.c.kind, line.c.class_id, line.c.detail, line.c.queue_id)
     return (
-        select(*columns, line.c.image_id, func.coalesce(before, image.c.first_label_id).label("before_id"))
+        select(*columns, line.c.image_id, seen.label("before_id"))
         .add_columns(image.c.path, image.c.width, image.c.pixel_sha256)
         .outerjoin_from(line, image, image.c.id == line.c.image_id)
         .where(
@@ -162,71 +161,6 @@ def list_lines(session: Session, image_ids: Sequence[int]) -> list[Decision]:
     return list(session.scalars(query.order_by(Decision.id)))
 
 
-def list_sweep_classes(session: Session, queue: Queue) -> list[tuple[int, int]]:
-    """(class id, open items) of the classes that the queue believes its items are, the fullest first."""
-    believed = _believed()
-    query = (
-        select(believed, func.count())
-        .where(
-            QueueItem.queue_id == queue.id,
-            QueueItem.done_action.is_(None),
-            QueueItem.group_id.is_(None),
-            believed.is_not(None),
-        )
-        .group_by(believed)
-        .order_by(func.count().desc(), believed)
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
-
-
-def list_sweep_items(
-    session: Session, queue: Queue, *, class_id: int, user: User, now: datetime, limit: int
-) -> list[tuple[QueueItem, Image]]:
-    """The first open items believed to be one class that nobody else holds, with their images."""
-    query = (
-        select(QueueItem, Image)
-        .join(Image, Image.id == QueueItem.image_id)
-        .where(
-            QueueItem.queue_id == queue.id,
-            QueueItem.done_action.is_(None),
-            QueueItem.group_id.is_(None),
-            _believed() == class_id,
-            is_free(user_id=user.id, now=now),
-        )
-        .order_by(QueueItem.position)
-        .limit(limit)
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
-
-
-def list_items(session: Session, queue: Queue, item_ids: Sequence[int]) -> list[tuple[QueueItem, Image]]:
-    """These items of the queue with their images, in the queue's order."""
-    query = (
-        select(QueueItem, Image)
-        .join(Image, Image.id == QueueItem.image_id)
-        .where(QueueItem.queue_id == queue.id, QueueItem.id.in_(item_ids))
-        .order_by(QueueItem.position)
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
-
-
-def lease_items(
-    session: Session, queue: Queue, *, item_ids: Sequence[int], user: User, now: datetime, until: datetime
-) -> None:
-    """Give these items to a user in one statement, as far as they are open and nobody else holds them."""
-    session.execute(
-        update(QueueItem)
-        .where(
-            QueueItem.queue_id == queue.id,
-            QueueItem.id.in_(item_ids),
-            QueueItem.done_action.is_(None),
-            is_free(user_id=user.id, now=now),
-        )
-        .values(lease_user_id=user.id, lease_until=until)
-        .execution_options(synchronize_session=False)
-    )
-
-
 def count_outcomes(session: Session, queue: Queue) -> dict[str, int]:
     """What became of the done items: kept, relabelled, ambiguous, excluded. One pass over them."""
     outcome = case(
@@ -262,7 +196,3 @@ def list_moves(session: Session, queue: Queue, *, limit: int = 6) -> list[tuple[
         .limit(limit)
     )
     return [(row[0], row[1], row[2]) for row in session.execute(query)]
-
-
-def _believed() -> Any:
-    return func.coalesce(QueueItem.suggested_id, QueueItem.given_id)

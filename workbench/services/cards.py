@@ -16,7 +16,7 @@ from workbench.queries import queues
 from workbench.queries import review as queries
 from workbench.queries.queues import QueueRow
 from workbench.queries.review import Picture
-from workbench.services import decisions, history, predictions
+from workbench.services import decisions, history, opinions, predictions
 from workbench.services import queues as queue_services
 from workbench.services.history import Entry
 from workbench.services.predictions import Predictions
@@ -49,6 +49,7 @@ class Card:
     image: Image
     classes: list[Class]  # those that may be chosen
     label: Class | None
+    status: str
     ambiguous: list[Class]
     suggested: Class | None
     p_wrong: float | None
@@ -64,23 +65,27 @@ class Card:
 
     @property
     def can_confirm(self) -> bool:
-        return self.label is not None and self.label.is_open and self.image.status == "active"
+        return self.label is not None and self.label.is_open and self.status == "active"
 
     @property
     def can_accept(self) -> bool:
         """Whether the suggestion says something that the label does not."""
-        return self.suggested is not None and (self.suggested is not self.label or self.image.status != "active")
+        return self.suggested is not None and (self.suggested is not self.label or self.status != "active")
 
 
 def make_card(
     session: Session, home: Home, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, item: QueueItem
 ) -> Card:
-    """A constant number of statements, and one pass over the features of the run. classes: all of the data set."""
+    """A constant number of statements. classes: all of the data set.
+
+    A hidden gold item looks as its image did at import: what was decided on it would give it away.
+    """
     image = session.get_one(Image, item.image_id)
+    is_gold = item.wants == 0
     by_id = {cls.id: cls for cls in classes}
     said = find_predictions(home, queue.run_id or dataset.promoted_run_id)
     suggested = _open_root(item.suggested_id, classes)
-    label = by_id.get(image.label_id or 0)
+    label = by_id.get((item.given_id if is_gold else image.label_id) or 0)
     compared = [cls for cls in (label, suggested) if cls is not None]
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
     typical = {cls.id: _typical(said, cls.id, but=image.id) for cls in compared}
@@ -91,14 +96,15 @@ def make_card(
         image=image,
         classes=[cls for cls in classes if cls.is_open],
         label=label,
-        ambiguous=[by_id[found] for found in image.ambiguous_ids or () if found in by_id],
+        status="active" if is_gold else image.status,
+        ambiguous=[by_id[found] for found in image.ambiguous_ids or () if found in by_id and not is_gold],
         suggested=suggested,
         p_wrong=item.p_wrong,
         votes=[
             (option, by_id.get(class_id or 0), count)
             for option, class_id, count in queries.list_votes(session, image.id)
         ],
-        guesses=_guess(said, image.id, by_id),
+        guesses=guess(said, image.id, by_id),
         neighbours=[
             Neighbour(pictures[found], by_id.get(pictures[found].label_id or 0), similarity)
             for found, similarity in near
@@ -107,11 +113,20 @@ def make_card(
         examples=[
             (cls, _examples(session, dataset, cls, typical[cls.id], pictures)) for cls in dict.fromkeys(compared)
         ],
-        copies=[(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
-        log=history.list_entries(session, dataset, image_id=image.id, limit=8) if image.revision else [],
+        copies=[]
+        if is_gold
+        else [(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
+        log=_list_log(session, dataset, image) if not is_gold else [],
         previous_id=queries.get_previous_id(session, item),
         upcoming=queries.list_upcoming_images(session, item),
     )
+
+
+def _list_log(session: Session, dataset: Dataset, image: Image) -> list[Entry]:
+    """Most images were never touched: the look that tells so is all that they cost."""
+    if not log.has_lines(session, image.id):
+        return []
+    return history.list_entries(session, dataset, image_id=image.id, limit=8)
 
 
 def find_predictions(home: Home, run_id: int | None) -> Predictions | None:
@@ -132,7 +147,7 @@ def _open_root(class_id: int | None, classes: Sequence[Class]) -> Class | None:
     return next((cls for cls in classes if cls.id == root and cls.is_open), None)
 
 
-def _guess(said: Predictions | None, image_id: int, by_id: dict[int, Class]) -> list[Guess]:
+def guess(said: Predictions | None, image_id: int, by_id: dict[int, Class]) -> list[Guess]:
     row = said.find(image_id) if said else None
     if said is None or row is None:
         return []
@@ -167,43 +182,62 @@ def _examples(
     return list(reversed(distinct.values()))[:_EXAMPLES]
 
 
-def decide(
-    session: Session,
-    *,
-    item: QueueItem,
-    user: User,
-    verdict: str,
-    class_id: int | None,
-    class_ids: Sequence[int],
-    revision: int | None,
-    action: str | None,
-    forced: str = "",
-) -> str:
-    """The reviewer's answer. Sent twice it counts once; sent again as another answer it is a Conflict."""
+@dataclass(frozen=True)
+class Answer:
+    """What a reviewer says to a card. revision: of the image as they saw it. action: makes it count once."""
+
+    verdict: str
+    class_id: int | None = None
+    class_ids: Sequence[int] = ()
+    revision: int | None = None
+    action: str | None = None
+    forced: str = ""
+    seconds: float | None = None
+
+
+def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> str:
+    """Take a reviewer's answer. Sent twice it counts once; sent again as another answer it is a Conflict.
+
+    On an item that asks several reviewers, and on a hidden gold item, it is an opinion.
+    """
     image = session.get_one(Image, item.image_id)
-    if action and (lines := log.get_action(session, action)):
-        _check_same(lines[0], image, verdict=verdict, class_id=class_id)
-        return action
-    if verdict == "relabel" and class_id == image.label_id and image.status == "active":
+    if answer.action and (lines := log.get_action(session, answer.action)):
+        _check_same(lines[0], image, answer)
+        return answer.action
+    if item.wants != 1:
+        return opinions.say(
+            session,
+            item=item,
+            user=user,
+            verdict=answer.verdict,
+            class_id=answer.class_id,
+            class_ids=answer.class_ids,
+            action=answer.action,
+            seconds=answer.seconds,
+        )
+    verdict = answer.verdict
+    if verdict == "relabel" and answer.class_id == image.label_id and image.status == "active":
         verdict = "confirm"
     return decisions.decide(
         session,
         image=image,
         user=user,
         verdict=verdict,
-        class_id=class_id,
-        class_ids=class_ids,
-        revision=revision,
-        action=action,
+        class_id=answer.class_id,
+        class_ids=answer.class_ids,
+        revision=answer.revision,
+        action=answer.action,
         queue_id=item.queue_id,
-        forced=forced,
+        forced=answer.forced,
+        seconds=answer.seconds,
     )
 
 
-def _check_same(line: Decision, image: Image, *, verdict: str, class_id: int | None) -> None:
-    same = line.kind == verdict
-    if verdict == "relabel":  # the label itself, given by its class, was stored as a confirm
-        same = line.kind in ("confirm", "relabel") and line.class_id == class_id
+def _check_same(line: Decision, image: Image, answer: Answer) -> None:
+    kind = (line.detail or {})["verdict"] if line.kind == "opinion" else line.kind
+    same = kind == answer.verdict
+    if answer.verdict == "relabel":  # the label itself, given by its class, was stored as a confirm
+        same = kind in ("confirm", "relabel") and line.class_id == answer.class_id
     if line.image_id != image.id or not same:
         raise Conflict("Your earlier answer had arrived after all.")
 
@@ -229,20 +263,23 @@ class Ending:
     outcomes: dict[str, int]
     moves: list[tuple[Class, Class, int]]
     held: int  # open items that others hold
+    awaited: int  # items on which other reviewers have still to give their opinion
+    disputed: int  # items whose opinions differ: they wait for a lead
     others: list[QueueRow]  # queues that wait, the one with most to find first
 
 
-def make_ending(
-    session: Session, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, open_items: int
-) -> Ending:
+def make_ending(session: Session, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, user: User) -> Ending:
     by_id = {cls.id: cls for cls in classes}
     moves = [(by_id.get(given or 0), by_id.get(now or 0), n) for given, now, n in queries.list_moves(session, queue)]
     waiting = [row for row in queues.list_queues(session, dataset.id) if row.open and row.queue.id != queue.id]
     waiting.sort(key=lambda row: (row.queue.expected_hits or 0) / row.queue.size, reverse=True)
+    disputed, awaited = queues.count_waiting(session, queue, user_id=user.id) if queue.opinions > 1 else (0, 0)
     return Ending(
         outcomes=queries.count_outcomes(session, queue),
         moves=[(given, now, n) for given, now, n in moves if given is not None and now is not None],
-        held=open_items,
+        held=queue.size - queue.done - disputed - awaited,
+        awaited=awaited,
+        disputed=disputed,
         others=waiting[:4],
     )
 

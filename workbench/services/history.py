@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -80,6 +81,7 @@ def list_entries(
 class Recent:
     """One of a reviewer's last actions, as the strip under the card shows it."""
 
+    action: str
     kind: str
     lines: int
     queue_id: int | None
@@ -105,9 +107,11 @@ def list_recent(
 
 def _recent(lines: list[Picture], by_id: dict[int, Class]) -> Recent:
     line = lines[0]
-    ambiguous = (line.detail or {}).get("classes", []) if line.kind == "ambiguous" else []
+    detail = line.detail or {}
+    ambiguous = detail.get("classes", []) if "ambiguous" in (line.kind, detail.get("verdict")) else []
     return Recent(
-        kind="duplicates" if any(other.kind == "duplicates" for other in lines) else line.kind,
+        action=line.action,
+        kind="duplicates" if any(other.kind == "duplicates" for other in lines) else _kind_of(line, detail),
         lines=len(lines),
         queue_id=line.queue_id,
         picture=line if len(lines) == 1 and line.image_id is not None else None,
@@ -115,6 +119,15 @@ def _recent(lines: list[Picture], by_id: dict[int, Class]) -> Recent:
         cls=by_id.get(line.class_id or 0),
         ambiguous=tuple(by_id[found] for found in ambiguous if found in by_id),
     )
+
+
+def _kind_of(line: Picture, detail: dict[str, Any]) -> str:
+    """An opinion looks like the verdict that it is; a blind one does not tell what the label was before."""
+    if line.kind != "opinion":
+        return str(line.kind)
+    if detail["verdict"] in ("confirm", "relabel"):
+        return "confirm" if detail["of"] > 1 or line.class_id == line.before_id else "relabel"
+    return str(detail["verdict"])
 
 
 def describe(session: Session, dataset: Dataset, lines: Sequence[Decision]) -> list[Entry]:

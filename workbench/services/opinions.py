@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from workbench.errors import Conflict, Forbidden, Invalid
-from workbench.models import Dataset, Image, QueueItem, User
+from workbench.models import Dataset, Image, Queue, QueueItem, User
 from workbench.queries import image_lists
 from workbench.services import decisions
 from workbench.services.decisions import Line
@@ -33,7 +33,7 @@ def say(
         raise Conflict("The others have settled this image meanwhile; it needs no further opinion.")
     detail: dict[str, object] = {"verdict": verdict, "of": item.wants}
     if item.wants == 0:
-        detail["gold"] = True
+        detail |= {"of": session.get_one(Queue, item.queue_id).opinions, "gold": True}
     if verdict == "ambiguous":
         detail["classes"] = sorted(set(class_ids))
     chosen = item.given_id if verdict == "confirm" else class_id

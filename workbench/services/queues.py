@@ -43,7 +43,7 @@ class GoldImage:
 
 @dataclass(frozen=True)
 class QueuePlan:
-    """A queue before it is stored: what the recipe chose, cut to the limit."""
+    """A queue before it is stored. rows: its items as they are written, but for the queue's id."""
 
     dataset_id: int
     recipe: str
@@ -51,16 +51,16 @@ class QueuePlan:
     params: dict[str, Any]
     run_id: int | None
     automatic: bool
-    candidates: Candidates
-    given: Mapping[int, int]  # image id -> label, 0 for none
+    size: int  # gold items left out
+    expected_hits: float | None
+    rows: list[dict[str, Any]]
     without: str | None = None  # the frozen split, whose images a model's flags may not choose
     opinions: int = 1
     blind: bool = False
-    gold: tuple[GoldImage, ...] = ()
 
     @property
-    def size(self) -> int:
-        return len(self.candidates.image_ids)
+    def image_ids(self) -> list[int]:
+        return [row["image_id"] for row in self.rows]
 
 
 def build_queue(
@@ -127,6 +127,7 @@ def plan_queue(
     candidates = _cut(made.find(pool, **own), limit or made.default_limit)
     if not len(candidates.image_ids):
         raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
+    known = _choose_gold(session, dataset, candidates, percent=gold)
     heading = title or made.title(pool, **own)
     return QueuePlan(
         dataset_id=dataset.id,
@@ -135,12 +136,14 @@ def plan_queue(
         params=own if split is None else {**own, "split": split},
         run_id=pool.run_id,
         automatic=automatic,
-        candidates=candidates,
-        given=dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True)),
+        size=len(candidates.image_ids),
+        expected_hits=_expect_hits(candidates.p_wrong),
+        rows=_mix(
+            _item_rows(pool, candidates, wants=opinions), _choose_gold(session, dataset, candidates, percent=gold)
+        ),
         without=without,
         opinions=opinions,
         blind=blind or opinions > 1,
-        gold=_choose_gold(session, dataset, candidates, percent=gold),
     )
 
 
@@ -291,17 +294,14 @@ def open_queue(session: Session, plan: QueuePlan) -> Queue:
         run_id=plan.run_id,
         automatic=plan.automatic,
         size=plan.size,
-        expected_hits=_expect_hits(plan.candidates.p_wrong),
+        expected_hits=plan.expected_hits,
         opinions=plan.opinions,
         blind=plan.blind,
         after_line=log.get_last_id(session, dataset_id=plan.dataset_id),
     )
     session.add(queue)
     session.flush()
-    rows = _mix(_item_rows(queue.id, plan), plan.gold)
-    for position, row in enumerate(rows):
-        row["position"] = position
-    session.execute(insert(QueueItem), rows)
+    session.execute(insert(QueueItem).values(queue_id=queue.id), plan.rows)
     return queue
 
 
@@ -315,6 +315,8 @@ def _mix(rows: list[dict[str, Any]], gold: Sequence[GoldImage]) -> list[dict[str
         like = rows[place]
         found = {"image_id": each.image_id, "given_id": each.given_id, "suggested_id": each.suggested_id, "wants": 0}
         mixed.insert(place + 1, {**like, **found})
+    for position, row in enumerate(mixed):
+        row["position"] = position
     return mixed
 
 
@@ -328,8 +330,9 @@ def _expect_hits(p_wrong: NDArray[np.float32] | None) -> float | None:
     return float(np.nanmean(p_wrong)) * len(p_wrong)
 
 
-def _item_rows(queue_id: int, plan: QueuePlan) -> list[dict[str, Any]]:
-    found, size = plan.candidates, plan.size
+def _item_rows(pool: Pool, found: Candidates, *, wants: int = 1) -> list[dict[str, Any]]:
+    size = len(found.image_ids)
+    given = dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True))  # 0 for none
     ids = found.image_ids.tolist()
     p_wrong = [None] * size if found.p_wrong is None else [None if np.isnan(p) else p for p in found.p_wrong.tolist()]
     suggested = [None] * size if found.suggested_ids is None else found.suggested_ids.tolist()
@@ -337,13 +340,13 @@ def _item_rows(queue_id: int, plan: QueuePlan) -> list[dict[str, Any]]:
     scores = found.scores.tolist()
     return [
         {
-            "queue_id": queue_id,
             "image_id": ids[item],
             "group_id": groups[item],
-            "wants": plan.opinions,
+            "position": item,
+            "wants": wants,
             "score": scores[item],
             "p_wrong": p_wrong[item],
-            "given_id": plan.given.get(ids[item]) or None,
+            "given_id": given.get(ids[item]) or None,
             "suggested_id": suggested[item] or None,
             "reason": found.reason(item),
         }
@@ -383,8 +386,9 @@ def _plan_of(pool: Pool, dataset: Dataset, recipe: str, params: dict[str, Any], 
         params=params,
         run_id=pool.run_id,
         automatic=True,
-        candidates=found,
-        given=dict(zip(pool.image_ids.tolist(), pool.label_ids.tolist(), strict=True)),
+        size=len(found.image_ids),
+        expected_hits=_expect_hits(found.p_wrong),
+        rows=_item_rows(pool, found),
     )
 
 
@@ -466,6 +470,13 @@ def renew(session: Session, *, item: QueueItem, user: User, now: datetime) -> bo
     )
     session.refresh(item, ["lease_user_id", "lease_until", "done_action"])
     return bool(getattr(changed, "rowcount", 0))
+
+
+def give_back(session: Session, *, item: QueueItem, user: User) -> None:
+    """Let others have an item; nothing happens if it is not this user's."""
+    if item.lease_user_id == user.id:
+        item.lease_user_id = item.lease_until = None
+        session.flush()
 
 
 def release(session: Session, *, queue: Queue, user: User) -> None:

@@ -3,6 +3,7 @@
 from workbench.web import (
     accounts,
     activities,
+    answers,
     classes,
     duplicates,
     exports,
@@ -13,10 +14,12 @@ from workbench.web import (
     jobs,
     joining,
     people,
+    queues,
     review,
     runs,
     settings,
     splits,
+    sweeps,
 )
 
 BLUEPRINTS = tuple(
@@ -24,9 +27,12 @@ BLUEPRINTS = tuple(
     for module in (
         accounts,
         activities,
+        answers,
         home,
         images,
+        queues,
         review,
+        sweeps,
         duplicates,
         splits,
         runs,

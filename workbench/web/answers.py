@@ -1,0 +1,211 @@
+"""What the card's script sends: answers in a batch, and what it gets back: the next cards, already held.
+
+The protocol is written down in docs/answers.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, jsonify, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from workbench.errors import Conflict, Invalid, WorkbenchError
+from workbench.models import Dataset, Queue, QueueItem, utc_now
+from workbench.queries import datasets
+from workbench.queries import queues as queries
+from workbench.services import cards, history, queues
+from workbench.services.history import Recent
+from workbench.web import card_pages
+from workbench.web.accounts import me, needs
+from workbench.web.boundary import begin_reading, db
+from workbench.web.loaders import load_dataset, load_queue
+
+blueprint = Blueprint("answers", __name__)
+_MOST_CARDS = 20  # held by one browser ahead
+_MOST_ANSWERS = 200  # in one request
+_LONGEST_LOOK_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One answer as the script sends it. kind: decide, skip or comment."""
+
+    item: int
+    kind: str
+    answer: cards.Answer
+    text: str = ""
+
+    @property
+    def action(self) -> str:
+        return self.answer.action or ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of an answer. status: saved, conflict or refused, the latter two with a sentence."""
+
+    sent: Sent
+    status: str
+    sentence: str = ""
+
+
+@blueprint.post("/d/<name>/queues/<int:queue_id>/answers")
+@needs("reviewer")
+def send(name: str, queue_id: int) -> ResponseReturnValue:
+    """Take the answers one after the other, each whole or not at all; hold the next items; then show them."""
+    dataset = load_dataset(name)
+    queue = load_queue(queue_id, dataset)
+    sent, holding, want = _read_body()
+    results = [_take(queue, each) for each in sent]
+    if request.get_json().get("release") is True:
+        queues.release(db(), queue=queue, user=me())
+    after = _find_last(queue, holding or [each.item for each in sent])
+    held = _hold(queue, holding=holding, want=want, after=after)
+    begin_reading()
+    return jsonify(_show(dataset.name, queue_id, results, held, is_empty=not holding))
+
+
+def _read_body() -> tuple[list[Sent], list[int], int]:
+    """The answers, the items that the browser holds, and how many more it wants. Raises Invalid for anything else."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise Invalid("Send a JSON object with answers, holding and want.")
+    answers, holding, want = body.get("answers", []), body.get("holding", []), body.get("want", 0)
+    if not isinstance(answers, list) or len(answers) > _MOST_ANSWERS:
+        raise Invalid(f"answers is a list of at most {_MOST_ANSWERS}.")
+    if not isinstance(holding, list) or not all(_is_id(each) for each in holding) or len(holding) > _MOST_ANSWERS:
+        raise Invalid(f"holding is a list of at most {_MOST_ANSWERS} item ids.")
+    if not _is_id(want) or want > _MOST_CARDS:
+        raise Invalid(f"want is a number of cards, 0 to {_MOST_CARDS}.")
+    return [_read_answer(each) for each in answers], holding, want
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _read_answer(found: object) -> Sent:
+    if not isinstance(found, dict) or not _is_id(found.get("item")):
+        raise Invalid("Each answer names its item by number.")
+    action, class_ids, seconds = found.get("action"), found.get("class_ids") or [], found.get("seconds")
+    if not isinstance(action, str) or not 16 <= len(action) <= 64 or not action.isalnum():
+        raise Invalid("Each answer carries an action: 16 to 64 letters and digits of its own, so that it counts once.")
+    if not isinstance(class_ids, list) or not all(_is_id(each) for each in class_ids):
+        raise Invalid("class_ids is a list of class ids.")
+    looked = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds <= _LONGEST_LOOK_S else None
+    class_id, verdict = _number(found, "class_id"), str(found.get("verdict") or "")
+    answer = cards.Answer(
+        verdict=verdict or ("relabel" if class_id else ""),
+        class_id=class_id,
+        class_ids=class_ids,
+        revision=_number(found, "revision"),
+        action=action,
+        forced=str(found.get("forced") or ""),
+        seconds=looked,
+    )
+    return Sent(found["item"], str(found.get("kind") or "decide"), answer, str(found.get("text") or "")[:2000])
+
+
+def _number(found: Mapping[str, Any], name: str) -> int | None:
+    value = found.get(name)
+    if value is not None and not _is_id(value):
+        raise Invalid(f"{name} is a whole number.")
+    return value
+
+
+def _take(queue: Queue, sent: Sent) -> Result:
+    """Inside a savepoint: what cannot be taken leaves nothing behind and does not hold up the others."""
+    savepoint = db().begin_nested()
+    try:
+        _carry_out(db(), queue, sent)
+    except WorkbenchError as error:
+        savepoint.rollback()
+        return Result(sent, "conflict" if isinstance(error, Conflict) else "refused", str(error))
+    savepoint.commit()
+    return Result(sent, "saved")
+
+
+def _carry_out(session: Session, queue: Queue, sent: Sent) -> None:
+    item = session.get(QueueItem, sent.item)
+    if item is None or item.queue_id != queue.id:
+        raise Invalid("This image is no longer in the queue; it was rebuilt, or its split was frozen.")
+    if sent.kind == "decide":
+        cards.decide(session, item=item, user=me(), answer=sent.answer)
+    elif sent.kind == "comment":
+        cards.say_comment(session, item=item, user=me(), text=sent.text, action=sent.action)
+    elif sent.kind == "skip":
+        queues.give_back(session, item=item, user=me())
+    else:
+        raise Invalid(f"“{sent.kind}” is not a kind of answer; use decide, skip or comment.")
+
+
+def _find_last(queue: Queue, item_ids: Sequence[int]) -> int:
+    """The position after which the reviewer goes on."""
+    return queries.get_last_position(db(), queue.id, item_ids) if item_ids else -1
+
+
+def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> queues.Held:
+    if queue.closed_at is not None:
+        return queues.Held([], list(holding))
+    return queues.hold(db(), queue=queue, user=me(), now=utc_now(), holding=holding, want=want, after=after)
+
+
+def _show(name: str, queue_id: int, results: list[Result], held: queues.Held, *, is_empty: bool) -> dict[str, Any]:
+    """The answer's document, read from what is committed."""
+    dataset = load_dataset(name)
+    queue = load_queue(queue_id, dataset)
+    items = [item for found in held.fresh if (item := db().get(QueueItem, found.id)) is not None]
+    progress = queries.get_progress(db(), queue)
+    is_over = is_empty and not items and all(result.status == "saved" for result in results)
+    return {
+        "results": _show_results(dataset, queue, results),
+        "cards": [
+            {
+                "item": item.id,
+                "html": card_pages.render(dataset, queue, item),
+                "url": url_for("review.item", name=name, queue_id=queue_id, item_id=item.id),
+            }
+            for item in items
+        ],
+        "lost": held.lost,
+        "progress": card_pages.render_progress(queue, progress),
+        "done": progress.done,
+        "size": progress.size,
+        "ending": card_pages.render(dataset, queue, None) if is_over else "",
+    }
+
+
+def _show_results(dataset: Dataset, queue: Queue, results: list[Result]) -> list[dict[str, Any]]:
+    saved = {result.sent.action for result in results if result.status == "saved" and result.sent.kind != "skip"}
+    recent = _list_recent(dataset, len(saved)) if saved else {}
+    return [
+        {
+            "action": result.sent.action,
+            "item": result.sent.item,
+            "status": result.status,
+            "sentence": result.sentence,
+            "recent": card_pages.render_recent(dataset, recent[result.sent.action])
+            if result.sent.action in recent
+            else "",
+            "card": "" if result.status == "saved" else _show_again(dataset, queue, result),
+        }
+        for result in results
+    ]
+
+
+def _list_recent(dataset: Dataset, number: int) -> dict[str, Recent]:
+    classes = datasets.list_classes(db(), dataset.id)
+    found = history.list_recent(db(), dataset, classes, user=me(), limit=min(number + 2, 20))
+    return {entry.action: entry for entry in found}
+
+
+def _show_again(dataset: Dataset, queue: Queue, result: Result) -> str:
+    """The card as it stands now, with why the answer was not taken."""
+    item = db().get(QueueItem, result.sent.item)
+    if item is None or item.queue_id != queue.id:
+        return ""
+    if result.status == "conflict":
+        return card_pages.render(dataset, queue, item, conflict=result.sentence)
+    return card_pages.render(dataset, queue, item, problem=result.sentence)
