@@ -127,20 +127,14 @@ def plan_queue(
     candidates = _cut(made.find(pool, **own), limit or made.default_limit)
     if not len(candidates.image_ids):
         raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
-    known = _choose_gold(session, dataset, candidates, percent=gold)
+    plan = _plan_of(pool, dataset, name, own, candidates, wants=opinions)
     heading = title or made.title(pool, **own)
-    return QueuePlan(
-        dataset_id=dataset.id,
-        recipe=name,
+    return replace(
+        plan,
         title=heading if title or split is None else f"{heading} ({split})",
         params=own if split is None else {**own, "split": split},
-        run_id=pool.run_id,
         automatic=automatic,
-        size=len(candidates.image_ids),
-        expected_hits=_expect_hits(candidates.p_wrong),
-        rows=_mix(
-            _item_rows(pool, candidates, wants=opinions), _choose_gold(session, dataset, candidates, percent=gold)
-        ),
+        rows=_mix(plan.rows, _choose_gold(session, dataset, candidates, percent=gold)),
         without=without,
         opinions=opinions,
         blind=blind or opinions > 1,
@@ -374,21 +368,23 @@ def plan_automatic(session: Session, home: Home, *, dataset: Dataset, run: Run) 
         made = RECIPES[recipe]
         found = _cut(made.find(pool, **params), AUTOMATIC_LIMITS[recipe])
         if len(found.image_ids):
-            plans.append(_plan_of(pool, dataset, recipe, params, found))
+            plans.append(replace(_plan_of(pool, dataset, recipe, params, found), automatic=True))
     return plans
 
 
-def _plan_of(pool: Pool, dataset: Dataset, recipe: str, params: dict[str, Any], found: Candidates) -> QueuePlan:
+def _plan_of(
+    pool: Pool, dataset: Dataset, recipe: str, params: dict[str, Any], found: Candidates, *, wants: int = 1
+) -> QueuePlan:
     return QueuePlan(
         dataset_id=dataset.id,
         recipe=recipe,
         title=RECIPES[recipe].title(pool, **params),
         params=params,
         run_id=pool.run_id,
-        automatic=True,
+        automatic=False,
         size=len(found.image_ids),
         expected_hits=_expect_hits(found.p_wrong),
-        rows=_item_rows(pool, found),
+        rows=_item_rows(pool, found, wants=wants),
     )
 
 
