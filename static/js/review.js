@@ -1,135 +1,392 @@
-// The review card: holds the image on the screen, fetches the next ones, scales whole pixels, says what happened.
+// The review card: one key is one answer. The next card stands ready with its image decoded and is shown in the same
+// frame; the outbox sends the answer behind it. What the server says later is shown when it comes.
 "use strict";
 
-const RENEW_MS = 60000;
-const card = () => document.getElementById("card");
-const csrf = () => JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
-const fetched = [];
+(() => {
+  const { outbox, pictures, say } = window.workbench;
+  const RENEW_MS = 60000;
+  const PATIENCE_MS = 300; // nothing is said about waiting before
+  const DEAF_MS = 700; // after a card that nobody asked for: the key that was meant for another one does nothing
+  const MOST_SECONDS = 600;
+  const FEWEST_CARDS = 4;
+  const MOST_CARDS = 10;
+  const STRIP = 10;
+  const MOST_STEPS = 40; // browsers refuse a page that adds too many addresses to its history in a short time
+  const buffer = []; // cards that stand ready, in their order
+  const answered = new Map(); // action -> card whose answer is not confirmed yet
+  const steps = [];
+  let screen = null;
+  let roundTrip = 200;
+  let pace = 1000;
+  let lastAnswer = 0;
+  let deafUntil = 0;
+  let busy = false;
+  let seenMs = 0;
+  let seenSince = 0;
+  let progress = { done: 0, html: "" };
 
-// The largest whole number of screen pixels per image pixel that fits; the box itself never changes with the image.
-const scalePicture = () => {
-  const stage = document.querySelector(".stage");
-  const picture = document.querySelector(".picture");
-  if (!stage || !picture) return;
-  const width = Number(stage.dataset.width);
-  const height = Number(stage.dataset.height);
-  const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
-  const scale = fit >= 1 && width < 300 ? Math.floor(fit) : Math.min(fit, 1);
-  picture.width = Math.round(width * scale);
-  picture.height = Math.round(height * scale);
-};
+  const element = (html) => {
+    const frame = document.createElement("template");
+    frame.innerHTML = html.trim();
+    return document.importNode(frame.content.firstElementChild, true);
+  };
+  const wrap = (node) => ({ node, item: Number(node.dataset.item) || null, url: node.dataset.url, isOpen: node.dataset.open === "yes", ready: pictures.prepare(node) });
+  const queue = () => screen.node.dataset.queue;
+  const address = () => screen.node.dataset.answers;
+  const isWaiting = () => screen.node.classList.contains("waiting");
+  const has = (item) => screen.item === item || buffer.some((card) => card.item === item) || outbox.unsent().some((entry) => entry.answer.item === item && entry.answer.kind === "decide");
 
-const stretched = () => localStorage.getItem("workbench.stretch") === "on";
+  // --- time: only while the card can be seen
 
-// The darkest and lightest hundredth of the pixels become black and white; what lies between is spread evenly.
-const stretch = (picture) => {
-  const canvas = document.createElement("canvas");
-  canvas.width = picture.naturalWidth;
-  canvas.height = picture.naturalHeight;
-  const pen = canvas.getContext("2d", { willReadFrequently: true });
-  pen.drawImage(picture, 0, 0);
-  const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);
-  const grey = [];
-  for (let at = 0; at < pixels.data.length; at += 4) grey.push((pixels.data[at] + pixels.data[at + 1] + pixels.data[at + 2]) / 3);
-  grey.sort((one, other) => one - other);
-  const low = grey[Math.floor(grey.length / 100)];
-  const factor = 255 / Math.max(1, grey[Math.floor((grey.length * 99) / 100)] - low);
-  for (let at = 0; at < pixels.data.length; at += 1) if (at % 4 !== 3) pixels.data[at] = (pixels.data[at] - low) * factor;
-  pen.putImageData(pixels, 0, 0);
-  return canvas.toDataURL();
-};
+  const startClock = () => { seenMs = 0; seenSince = document.hidden ? 0 : performance.now(); };
+  const readClock = () => Math.round(Math.min(MOST_SECONDS, (seenMs + (seenSince ? performance.now() - seenSince : 0)) / 1000) * 10) / 10;
+  const pauseClock = () => {
+    if (document.hidden && seenSince) seenMs += performance.now() - seenSince;
+    seenSince = document.hidden ? 0 : performance.now();
+  };
 
-const applyStretch = () => {
-  const picture = document.querySelector(".picture");
-  const button = document.querySelector("[data-stretch]");
-  if (!picture || !button) return;
-  button.setAttribute("aria-pressed", String(stretched()));
-  const plain = picture.dataset.plain || picture.src;
-  if (!stretched()) { if (picture.dataset.plain) picture.src = plain; return; }
-  if (picture.dataset.plain) { picture.src = picture.dataset.stretched; return; }
-  picture.decode().then(() => {
-    if (!picture.isConnected || picture.dataset.plain) return;
-    picture.dataset.plain = plain;
-    picture.dataset.stretched = stretch(picture);
-    if (stretched()) picture.src = picture.dataset.stretched;
-  }).catch(() => {});
-};
+  // --- showing
 
-const fetchAhead = () => {
-  const addresses = (card()?.dataset.upcoming || "").trim().split(/\s+/).filter(Boolean);
-  for (const address of addresses) {
-    const picture = new Image();
-    picture.src = address;
-    fetched.push(picture);
-  }
-  fetched.splice(0, Math.max(0, fetched.length - 12));
-};
+  const remember = (push) => {
+    if (!screen.url || location.pathname === screen.url) return;
+    const now = performance.now();
+    while (steps.length && now - steps[0] > 10000) steps.shift();
+    if (steps.length >= MOST_STEPS) return;
+    steps.push(now);
+    history[push ? "pushState" : "replaceState"]({}, "", screen.url);
+  };
+  const speak = () => {
+    const done = screen.node.querySelector(".progress_line")?.textContent.trim().split(" · ")[0] || "";
+    document.getElementById("spoken").textContent = `${screen.node.dataset.say || ""} ${done}${done ? " done." : ""}`.trim();
+  };
+  // How far the queue is: what the server counted and what it has yet to hear.
+  const showProgress = () => {
+    const bar = screen.node.querySelector(".card_head progress");
+    const line = screen.node.querySelector(".progress_line");
+    if (!bar || !line) return;
+    if (progress.html) line.replaceWith(element(progress.html));
+    const done = progress.done + outbox.unsent().filter((entry) => entry.url === address() && entry.settles).length;
+    screen.node.querySelector(".progress_line b").textContent = Math.min(done, bar.max).toLocaleString("en");
+    bar.value = done;
+  };
+  // The strip goes with the reviewer from card to card; a card that the server made just now brings the newest.
+  const carry = (old, next) => {
+    const strip = old.querySelector(".strip");
+    const place = next.querySelector(".strip");
+    if (strip && place) place.replaceWith(strip);
+    else if (strip) next.append(strip);
+  };
+  const show = (next, { push = true, fresh = false, unasked = false } = {}) => {
+    const old = screen.node;
+    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    if (fresh) progress = { done: Number(next.node.querySelector(".card_head progress")?.value) || 0, html: "" };
+    else carry(old, next.node);
+    pictures.fit(next.node, old.querySelector(".stage"));
+    old.replaceWith(next.node);
+    screen = next;
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    if (unasked) deafUntil = performance.now() + DEAF_MS;
+    startClock();
+    showProgress();
+    speak();
+    remember(push);
+    requestAnimationFrame(() => pictures.fit(screen.node, screen.node.querySelector(".stage")));
+  };
+  const putBack = (card) => { if (card.item && card.isOpen && !has(card.item)) buffer.unshift(card); };
+  const replaceScreen = (next, options) => {
+    const old = screen;
+    const at = buffer.findIndex((card) => card.item === next.item);
+    if (at >= 0) buffer.splice(at, 1);
+    show(next, options);
+    putBack(old);
+  };
 
-const hold = async () => {
-  const address = card()?.dataset.lease;
-  if (!address || document.hidden) return;
-  try {
-    const answer = await fetch(address, { method: "POST", headers: { "X-CSRFToken": csrf(), "HX-Request": "true" } });
-    if (answer.status === 409 && address === card()?.dataset.lease) {
-      window.workbench.say("Another reviewer took this image; here is the next one.");
-      window.location.replace(card().dataset.queue);
+  // --- waiting: no card stands ready
+
+  const makeWaiting = (old) => {
+    const node = old.cloneNode(true);
+    node.classList.add("waiting");
+    for (const name of ["item", "url", "open", "say"]) delete node.dataset[name];
+    node.querySelectorAll(".picture, .notice, .force").forEach((part) => part.remove());
+    node.querySelector(".evidence")?.replaceChildren();
+    node.querySelectorAll(".more [data-key], .views [data-key]").forEach((part) => part.removeAttribute("data-key"));
+    node.querySelectorAll("#answers .classes button, #answers .verdicts button, [data-do=skip]").forEach((button) => { button.disabled = true; });
+    node.querySelectorAll(".main_answer .name").forEach((words) => { words.textContent = ""; });
+    node.querySelectorAll(".given, .suggested").forEach((button) => button.classList.remove("given", "suggested"));
+    return { node, item: null, url: "", isOpen: false, ready: Promise.resolve() };
+  };
+  const tellWaiting = () => {
+    if (!isWaiting()) return;
+    const words = outbox.isInTrouble() ? "No more images are here until the server answers." : "The next image is on its way.";
+    const line = screen.node.querySelector(".wait") || screen.node.querySelector(".stage")?.appendChild(element('<p class="wait" role="status"></p>'));
+    if (line && line.textContent !== words) line.textContent = words;
+  };
+  const wait = () => {
+    show(makeWaiting(screen.node), { push: false });
+    setTimeout(tellWaiting, PATIENCE_MS);
+  };
+  const advance = (options) => { if (buffer.length) show(buffer.shift(), options); else wait(); };
+
+  // --- the strip: what was decided last, at once, and confirmed when the server has it
+
+  const chip = (cls) => {
+    const found = element(`<span class="chip class-${Number(cls.id)}"><i class="swatch" aria-hidden="true"></i></span>`);
+    found.append(cls.name);
+    return found;
+  };
+  const describe = (shown) => {
+    if (shown.kind === "confirm") return [chip(shown.classes[0]), element('<span class="good">✓</span>')];
+    if (shown.kind === "relabel") return [...(shown.was ? [Object.assign(element('<span class="was"></span>'), { textContent: shown.was }), " → "] : []), chip(shown.classes[0])];
+    if (shown.kind === "ambiguous") return [element('<span class="warn">?</span>'), ` ${shown.classes.map((cls) => cls.name).join(" or ")}`];
+    return [{ exclude: "✕ excluded", restore: "restored", comment: "comment" }[shown.kind]];
+  };
+  const addPending = (entry) => {
+    const list = screen.node.querySelector(".strip ol");
+    if (!list || !entry.shown) return;
+    const line = element('<li class="pending"><a><img class="thumb" width="32" height="32" alt=""><span></span></a></li>');
+    line.dataset.action = entry.answer.action;
+    line.querySelector("a").href = entry.page;
+    line.querySelector("img").src = entry.shown.src;
+    line.querySelector("img").classList.toggle("crisp", entry.shown.isSmall);
+    line.querySelector("span").append(...describe(entry.shown), element('<span class="state" title="Not saved yet">…<span class="unseen"> not saved yet</span></span>'));
+    list.querySelector(".none_yet")?.remove();
+    list.prepend(line);
+    while (list.children.length > STRIP) list.lastElementChild.remove();
+  };
+  const findLine = (action) => screen.node.querySelector(`.strip li[data-action="${action}"]`);
+  const confirmLine = (action, html) => {
+    const line = findLine(action);
+    if (line && html) line.replaceWith(element(html));
+  };
+
+  // --- answering
+
+  const nameOf = (id) => ({ id, name: screen.node.querySelector(`#answers .pick[value="${id}"] .name`)?.textContent || "" });
+  const makeShown = (answer) => {
+    const picture = screen.node.querySelector(".picture");
+    const given = Number(screen.node.dataset.label) || null;
+    const chosen = answer.verdict === "confirm" ? given : answer.class_id;
+    const kind = answer.kind === "comment" ? "comment" : answer.verdict === "relabel" && chosen === given ? "confirm" : answer.verdict;
+    const classes = answer.verdict === "ambiguous" ? answer.class_ids.map(nameOf) : chosen ? [nameOf(chosen)] : [];
+    return { kind, classes, was: given ? nameOf(given).name : "", src: picture.dataset.plain || picture.src, isSmall: Number(picture.naturalWidth) < 160 };
+  };
+  const readForm = (form, submitter) => {
+    const fields = new FormData(form, submitter);
+    return {
+      verdict: fields.get("verdict") || "relabel",
+      class_id: Number(fields.get("class_id")) || null,
+      class_ids: fields.getAll("class_ids").map(Number),
+      revision: Number(form.elements.revision?.value),
+      text: (fields.get("text") || "").trim(),
+      forced: fields.get("force") ? (fields.get("forced") || "").trim() : "",
+    };
+  };
+  const keepPace = () => {
+    const now = performance.now();
+    if (lastAnswer) pace = 0.7 * pace + 0.3 * Math.min(now - lastAnswer, 5000);
+    lastAnswer = now;
+  };
+  // What was said about the answer before is old news.
+  const hush = () => document.querySelectorAll(".message.done").forEach((line) => line.remove());
+  const put = (kind, answer, { shown = null, settles = false } = {}) => {
+    hush();
+    const entry = { url: address(), page: screen.url, settles, shown, answer: { action: outbox.newId(), item: screen.item, kind, ...answer, seconds: readClock() } };
+    answered.set(entry.answer.action, screen);
+    return entry;
+  };
+  const decide = (form, submitter) => {
+    const answer = readForm(form, submitter);
+    if (answer.verdict === "ambiguous" && answer.class_ids.length < 2) { say("Pick two or more classes.", "problem"); return; }
+    if (form.querySelector(".force") && !answer.forced) {
+      say("This split is frozen: tick the box and say why, then decide.", "problem");
+      form.elements.force.focus();
+      return;
     }
-  } catch { /* the next answer will say that the server is gone */ }
-};
+    keepPace();
+    const entry = put("decide", answer, { shown: makeShown({ kind: "decide", ...answer }), settles: screen.node.dataset.settles === "yes" });
+    advance();
+    addPending(entry);
+    outbox.add(entry);
+    showProgress();
+  };
+  const skip = () => {
+    const entry = put("skip", { revision: null });
+    advance();
+    outbox.add(entry);
+  };
+  const comment = (form) => {
+    const { text } = readForm(form);
+    if (!text) return;
+    const entry = put("comment", { text, revision: null }, { shown: makeShown({ kind: "comment" }) });
+    form.elements.text.value = "";
+    form.closest("details").open = false;
+    const line = element('<li>you: <q></q> <span class="meta">just now</span></li>');
+    line.dataset.action = entry.answer.action;
+    line.querySelector("q").textContent = text;
+    screen.node.querySelector(".log ol")?.prepend(line);
+    addPending(entry);
+    outbox.add(entry);
+  };
 
-const arrive = () => {
-  if (!card()) return;
-  applyStretch();
-  scalePicture();
-  fetchAhead();
-  document.getElementById("spoken").textContent = card().dataset.say || "";
-};
+  // --- what the server says
 
-document.documentElement.classList.add("scripted");
-arrive();
-hold();
-setInterval(hold, RENEW_MS);
-window.addEventListener("resize", scalePicture);
-document.addEventListener("htmx:afterSwap", arrive);
-document.addEventListener("htmx:historyRestore", arrive);
-// what was said about the answer before is old news
-document.addEventListener("htmx:beforeRequest", (event) => {
-  if (event.detail.requestConfig.verb === "post") document.querySelectorAll(".message.done").forEach((line) => line.remove());
-});
-document.body.addEventListener("said", (event) => window.workbench.say(event.detail.value));
+  const target = () => Math.min(MOST_CARDS, Math.max(FEWEST_CARDS, Math.ceil((1.5 * roundTrip) / pace) + 3));
+  const wishes = () => {
+    const held = [screen, ...buffer].filter((card) => card.item && card.isOpen).map((card) => card.item);
+    const isOver = screen.node.classList.contains("ending");
+    return { holding: held, want: isOver ? 0 : Math.max(0, target() + (isWaiting() ? 1 : 0) - buffer.length) };
+  };
+  const showReturned = (cards) => {
+    if (!cards.length) return;
+    const [first, ...others] = cards.map((html) => wrap(element(html)));
+    buffer.unshift(...others);
+    replaceScreen(first, { unasked: true });
+  };
+  const dropLost = (lost) => {
+    for (let at = buffer.length - 1; at >= 0; at -= 1) if (lost.includes(buffer[at].item)) buffer.splice(at, 1);
+    if (!screen.item || !screen.isOpen || !lost.includes(screen.item)) return;
+    say("This image was taken or decided elsewhere meanwhile; here is the next one.");
+    advance({ unasked: true });
+  };
+  const showNext = async (ending) => {
+    if (!isWaiting()) return;
+    if (buffer.length) {
+      await Promise.race([buffer[0].ready, new Promise((resolve) => { setTimeout(resolve, 2000); })]);
+      if (isWaiting() && buffer.length) show(buffer.shift());
+    } else if (ending) show(wrap(element(ending)), { push: false });
+    else setTimeout(() => { if (isWaiting()) outbox.wish(); }, 1000);
+  };
+  const hear = (data, batch, took) => {
+    roundTrip = 0.7 * roundTrip + 0.3 * took;
+    progress = { done: data.done, html: data.progress };
+    for (const card of data.cards) if (!has(card.item)) buffer.push(wrap(element(card.html)));
+    for (const result of data.results) {
+      answered.delete(result.action);
+      if (result.status === "saved") confirmLine(result.action, result.recent);
+      else findLine(result.action)?.remove();
+    }
+    dropLost(data.lost);
+    showReturned(data.results.filter((result) => result.status !== "saved" && result.card).map((result) => result.card));
+    showProgress();
+    showNext(data.ending);
+  };
 
-// A failed answer: the card stays, and the same answer with the same id can be sent again, so that it counts once.
-let lost = null;
-const keepLost = (event) => {
-  if (event.detail.target?.id !== "card") return;
-  lost = event.detail.requestConfig;
-  const box = document.querySelector(".notice.lost");
-  if (box) box.hidden = false;
-};
-const sendAgain = () => {
-  if (!lost) return;
-  const values = Object.fromEntries([...new Set(lost.formData.keys())].map((name) => [name, lost.formData.getAll(name)]));
-  htmx.ajax("POST", lost.path, { source: "#card", target: "#card", swap: "outerHTML settle:0ms", values });
-};
-document.addEventListener("htmx:sendError", keepLost);
-document.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status >= 500) keepLost(event); });
+  // --- going back: undo, redo, the image before, one of the last ten, the browser's own button
 
-document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-again]")) sendAgain();
-  if (event.target.closest("[data-close]")) event.target.closest("details").open = false;
-  if (event.target.closest("[data-stretch]")) {
-    localStorage.setItem("workbench.stretch", stretched() ? "off" : "on");
-    applyStretch();
-  }
-  // A clicked button must not keep the keyboard: Enter would press it again on the next image. Not before the form is
-  // sent, because htmx forgets which button was pressed when it loses the focus.
-  const clicked = event.detail > 0 && event.target.closest("#card button, #card summary");
-  if (clicked) setTimeout(() => clicked.blur());
-});
-document.addEventListener("toggle", (event) => {
-  if (event.target.matches(".comment[open]")) event.target.querySelector("input[name=text]").focus();
-}, true);
-document.addEventListener("keydown", (event) => {
-  const writing = event.target.closest(".comment");
-  if (event.key === "Escape" && writing) { writing.open = false; event.preventDefault(); }
-});
+  const request = async (href, options = {}) => {
+    const headers = { "HX-Request": "true", "HX-Target": "card", "X-CSRFToken": outbox.csrf() };
+    let reply;
+    try { reply = await fetch(href, { ...options, headers }); } catch { say("The server does not answer; nothing was changed.", "problem"); return null; }
+    const elsewhere = reply.headers.get("HX-Redirect");
+    if (elsewhere) { location.assign(elsewhere); return null; }
+    const words = await reply.text();
+    if (!reply.ok && reply.status !== 409) { say((reply.headers.get("Content-Type") || "").startsWith("text/plain") ? words : `The server answered ${reply.status}.`, "problem"); return null; }
+    const { said } = JSON.parse(reply.headers.get("HX-Trigger") || "{}");
+    const card = wrap(element(words));
+    card.url ||= reply.headers.get("HX-Push-Url") || "";
+    return { card, said };
+  };
+  // One at a time, and only when the server knows all that was decided before.
+  const goTo = async (href, { push = true, change = null, ...options } = {}) => {
+    if (busy) return;
+    busy = true;
+    hush();
+    try {
+      if (!(await outbox.flush())) { say("This waits until the server answers; what you decided is kept.", "problem"); return; }
+      const found = await request(href, options);
+      if (!found) return;
+      if (found.card.node.dataset.queue !== queue()) { location.assign(found.card.url || href); return; }
+      await Promise.race([found.card.ready, new Promise((resolve) => { setTimeout(resolve, PATIENCE_MS); })]);
+      change?.();
+      replaceScreen(found.card, { push, fresh: true });
+      if (found.said) say(found.said);
+    } finally { busy = false; }
+    outbox.wish();
+  };
+  const wayOf = (form, submitter) => submitter?.getAttribute("formaction") || form.getAttribute("action");
+  const withdraw = (entry) => {
+    const card = answered.get(entry.answer.action);
+    answered.delete(entry.answer.action);
+    document.querySelectorAll(`li[data-action="${entry.answer.action}"]`).forEach((line) => line.remove());
+    if (entry.answer.kind === "decide" && card) replaceScreen(card);
+    showProgress();
+    say("Took back your last answer; it had not been sent.");
+  };
+  const undo = (form, submitter) => {
+    const last = outbox.unsent().filter((entry) => entry.url === address() && entry.answer.kind !== "skip").pop();
+    if (last && answered.has(last.answer.action) && outbox.withdraw(last.answer.action)) withdraw(last);
+    else goTo(wayOf(form, submitter), { method: "POST" }).then(() => { screen.isUndone = true; });
+  };
+  // What the undo before brought back to the screen is settled again, and no card to come back to.
+  const redo = (form, submitter) => goTo(wayOf(form, submitter), { method: "POST", change: () => { if (screen.isUndone) screen.isOpen = false; } });
+  const blind = (form) => goTo(form.action, { method: "POST", push: false, change: () => buffer.splice(0) });
+  const acts = { decide, skip, comment, undo, redo, blind };
+
+  // --- what people press
+
+  const isOurs = (href) => href && new URL(href, location.href).pathname.startsWith(`${queue()}/i`); // items and images of it
+  const press = (event) => {
+    const act = acts[event.submitter?.dataset.do || event.target.dataset.do];
+    if (!act || !address() || !screen.node.contains(event.target)) return;
+    event.preventDefault();
+    act(event.target, event.submitter);
+  };
+  const follow = (event) => {
+    const link = event.target.closest("#card a[data-card], #card .strip a");
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || !address() || !isOurs(link.href)) return;
+    event.preventDefault();
+    goTo(link.href);
+  };
+  const ignore = (event) => {
+    if (performance.now() > deafUntil || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.type === "click" && !event.target.closest("#card button, #card a")) return;
+    if (event.type === "keydown" && !document.querySelector(`[data-key="${CSS.escape(window.workbench.keyName(event))}"]`)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  const click = (event) => {
+    if (event.target.closest("[data-close]")) event.target.closest("details").open = false;
+    if (event.target.closest("[data-stretch]")) {
+      pictures.toggleStretch();
+      for (const card of [screen, ...buffer]) card.ready = pictures.dress(card.node).catch(() => {});
+    }
+    // A clicked button must not keep the keyboard: Enter would press it again on the next image.
+    const clicked = event.detail > 0 && event.target.closest("#card button, #card summary");
+    if (clicked) clicked.blur();
+  };
+
+  const begin = async () => {
+    document.documentElement.classList.add("scripted");
+    screen = wrap(document.getElementById("card"));
+    pictures.fit(screen.node, screen.node.querySelector(".stage"));
+    progress.done = Number(screen.node.querySelector(".card_head progress")?.value) || 0;
+    startClock();
+    speak();
+    remember(false);
+    if (!address()) return;
+    outbox.connect({ url: address(), wishes, answered: hear, troubled: tellWaiting });
+    await outbox.ready;
+    for (const entry of outbox.unsent().filter((one) => one.url === address())) addPending(entry);
+    if (outbox.unsent().some((entry) => entry.answer.item === screen.item && entry.answer.kind !== "comment")) wait();
+    showProgress();
+    outbox.wish();
+    setInterval(() => { if (!document.hidden) outbox.wish(); }, RENEW_MS);
+  };
+
+  document.addEventListener("click", ignore, true);
+  document.addEventListener("keydown", ignore, true);
+  document.addEventListener("submit", press);
+  document.addEventListener("click", follow);
+  document.addEventListener("click", click);
+  document.addEventListener("visibilitychange", pauseClock);
+  window.addEventListener("popstate", () => { if (isOurs(location.pathname)) goTo(location.pathname, { push: false }); else location.reload(); });
+  window.addEventListener("resize", () => pictures.fit(screen.node, screen.node.querySelector(".stage")));
+  document.addEventListener("toggle", (event) => {
+    if (event.target.matches(".comment[open]")) event.target.querySelector("input[name=text]").focus();
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    const writing = event.target.closest(".comment");
+    if (event.key === "Escape" && writing) { writing.open = false; event.preventDefault(); }
+  });
+  begin();
+})();
