@@ -272,3 +272,18 @@ def test_a_viewer_may_not_answer(browser_as: BrowserAs, queue: int) -> None:
     viewer = browser_as("viewer")
     sent = viewer.client.post(URL, json={}, headers={"X-CSRFToken": viewer.token})
     assert (sent.status_code, "reviewer" in sent.get_json()["sentence"]) == (403, True)
+
+
+def test_answers_kept_by_one_person_are_not_taken_from_another(ann: Browser, database: Database) -> None:
+    """Somebody else logged in on the same browser: its cookie is theirs, the answers are not."""
+    with database.read() as session:
+        mine = session.scalars(select(User.id).where(User.name == "some-reviewer")).one()
+    body = {"answers": [says(1)], "holding": [], "want": 0}
+    headers = {"X-CSRFToken": ann.token}
+    sent = ann.client.post(URL, json={**body, "user": mine + 1}, headers=headers)
+    assert (sent.status_code, sent.get_json()["sentence"]) == (
+        409, "These answers are another person's. They are kept until that person logs in again.",
+    )  # fmt: skip
+    assert image_of(database, 1)["done"] is False
+    assert ann.client.post(URL, json={**body, "user": mine}, headers=headers).status_code == 200
+    assert image_of(database, 1)["done"] is True

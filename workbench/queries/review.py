@@ -45,17 +45,6 @@ _PREVIOUS = (
     .order_by(QueueItem.position.desc())
     .limit(1)
 )
-_UPCOMING = (
-    select(*_PICTURE)
-    .join(QueueItem, QueueItem.image_id == Image.id)
-    .where(
-        QueueItem.queue_id == bindparam("queue_id"),
-        QueueItem.done_action.is_(None),
-        QueueItem.position > bindparam("position"),
-    )
-    .order_by(QueueItem.position)
-    .limit(4)
-)
 
 
 def get_pictures(session: Session, image_ids: Sequence[int]) -> dict[int, Picture]:
@@ -79,11 +68,6 @@ def list_votes(session: Session, image_id: int) -> list[Picture]:
 def get_previous_id(session: Session, item: QueueItem) -> int | None:
     """The item before this one, decided or not."""
     return session.scalar(_PREVIOUS, {"queue_id": item.queue_id, "position": item.position})
-
-
-def list_upcoming_images(session: Session, item: QueueItem) -> list[Picture]:
-    """The images of the next open items, so that a browser can fetch them ahead."""
-    return list(session.execute(_UPCOMING, {"queue_id": item.queue_id, "position": item.position}))
 
 
 def list_first_of_class(session: Session, *, dataset_id: int, class_id: int, limit: int) -> list[Picture]:

@@ -55,12 +55,12 @@ class Card:
     p_wrong: float | None
     votes: list[tuple[str, Class | None, int]]  # option, its class, raters
     guesses: list[Guess]
+    ranked: list[Class]  # those that may be chosen, the likeliest first; empty where no model says anything
     neighbours: list[Neighbour]
     examples: list[tuple[Class, list[Picture]]]
     copies: list[tuple[Picture, Class | None]]
     log: list[Entry]
     previous_id: int | None
-    upcoming: list[Picture]
     action: str = field(default_factory=decisions.new_action)
 
     @property
@@ -105,6 +105,7 @@ def make_card(
             for option, class_id, count in queries.list_votes(session, image.id)
         ],
         guesses=guess(said, image.id, by_id),
+        ranked=_rank(said, image.id, classes),
         neighbours=[
             Neighbour(pictures[found], by_id.get(pictures[found].label_id or 0), similarity)
             for found, similarity in near
@@ -118,7 +119,6 @@ def make_card(
         else [(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
         log=_list_log(session, dataset, image) if not is_gold else [],
         previous_id=queries.get_previous_id(session, item),
-        upcoming=queries.list_upcoming_images(session, item),
     )
 
 
@@ -154,6 +154,14 @@ def guess(said: Predictions | None, image_id: int, by_id: dict[int, Class]) -> l
     order = np.argsort(-said.probs[row].astype(np.float32), kind="stable")[:_GUESSES]
     found = [(by_id.get(int(said.class_ids[column])), float(said.probs[row, column])) for column in order]
     return [Guess(cls, p) for cls, p in found if cls is not None]
+
+
+def _rank(said: Predictions | None, image_id: int, classes: Sequence[Class]) -> list[Class]:
+    row = said.find(image_id) if said else None
+    if said is None or row is None:
+        return []
+    p = dict(zip(said.class_ids.tolist(), said.probs[row].tolist(), strict=True))
+    return sorted((cls for cls in classes if cls.is_open), key=lambda cls: -p.get(cls.id, -1.0))
 
 
 def _typical(said: Predictions | None, class_id: int, *, but: int) -> list[int]:
@@ -218,14 +226,13 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
     verdict = answer.verdict
     if verdict == "relabel" and answer.class_id == image.label_id and image.status == "active":
         verdict = "confirm"
-    return decisions.decide(
+    decisions.check_revision(image, answer.revision)
+    line = decisions.make_line(image, verdict=verdict, class_id=answer.class_id, class_ids=answer.class_ids)
+    return decisions.submit(
         session,
-        image=image,
+        dataset=session.get_one(Dataset, image.dataset_id),
         user=user,
-        verdict=verdict,
-        class_id=answer.class_id,
-        class_ids=answer.class_ids,
-        revision=answer.revision,
+        lines=[line],
         action=answer.action,
         queue_id=item.queue_id,
         forced=answer.forced,

@@ -4,12 +4,12 @@ Digits belong to the classes: each to the class that has it, or to the model's r
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import Invalid
-from workbench.models import User
+from workbench.models import Class, User
 
 DIGITS = ("class", "ranking")
 
@@ -41,12 +41,15 @@ ACTIONS = (
     Action("grid", "g", "Many at once, in a grid"),
     Action("search", "/", "Search the images"),
 )
-_NAMED = ("Enter", "Space", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown")
-_NAMED += ("Insert", *(f"F{number}" for number in range(1, 13)))
+_NAMED = (
+    *("Enter", "Space", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"),
+    *("Insert", *(f"F{number}" for number in range(1, 13))),
+)
 _BY_WORD = {name.lower(): name for name in _NAMED} | {
     "return": "Enter", "⏎": "Enter", "␣": "Space", "left": "ArrowLeft", "←": "ArrowLeft", "right": "ArrowRight",
     "→": "ArrowRight", "up": "ArrowUp", "↑": "ArrowUp", "down": "ArrowDown", "↓": "ArrowDown",
 }  # fmt: skip
+_RANKS = "1234567890"
 _SIGNS = {"Enter": "⏎", "Space": "␣", "ArrowLeft": "←", "ArrowRight": "→", "ArrowUp": "↑", "ArrowDown": "↓"}
 
 
@@ -60,6 +63,13 @@ def get_digits(user: User | None) -> str:
     """What the digits mean to this user: "class" or "ranking"."""
     found: str = (user.settings if user else {}).get("digits", "class")
     return found
+
+
+def get_class_keys(user: User | None, classes: Sequence[Class], ranked: Sequence[Class]) -> list[tuple[Class, str]]:
+    """The classes in the order of their buttons, each with its key. ranked: by the model's probabilities, or empty."""
+    if get_digits(user) == "class" or not ranked:
+        return [(cls, cls.key) for cls in classes]
+    return [(cls, _RANKS[number] if number < len(_RANKS) else "") for number, cls in enumerate(ranked)]
 
 
 def set_keys(user: User, *, typed: Mapping[str, str], digits: str) -> None:

@@ -13,10 +13,7 @@ from sqlalchemy.orm import Session
 
 from workbench.errors import Conflict, Invalid, WorkbenchError
 from workbench.models import Dataset, Queue, QueueItem, utc_now
-from workbench.queries import datasets
-from workbench.queries import queues as queries
-from workbench.services import cards, history, queues
-from workbench.services.history import Recent
+from workbench.services import cards, queues
 from workbench.web import card_pages
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_reading, db
@@ -58,13 +55,20 @@ def send(name: str, queue_id: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
     queue = load_queue(queue_id, dataset)
     sent, holding, want = _read_body()
+    _check_sender()
     results = [_take(queue, each) for each in sent]
     if request.get_json().get("release") is True:
         queues.release(db(), queue=queue, user=me())
-    after = _find_last(queue, holding or [each.item for each in sent])
-    held = _hold(queue, holding=holding, want=want, after=after)
+    held = _hold(queue, holding=holding, want=want, after=_find_place(sent))
     begin_reading()
-    return jsonify(_show(dataset.name, queue_id, results, held, is_empty=not holding))
+    return jsonify(_show(dataset, queue, results, held, is_empty=not holding))
+
+
+def _check_sender() -> None:
+    """A browser keeps unsent answers while somebody else logs in on it; they are not that other person's."""
+    user = request.get_json().get("user")
+    if user is not None and user != me().id:
+        raise Conflict("These answers are another person's. They are kept until that person logs in again.")
 
 
 def _read_body() -> tuple[list[Sent], list[int], int]:
@@ -141,9 +145,10 @@ def _carry_out(session: Session, queue: Queue, sent: Sent) -> None:
         raise Invalid(f"“{sent.kind}” is not a kind of answer; use decide, skip or comment.")
 
 
-def _find_last(queue: Queue, item_ids: Sequence[int]) -> int:
-    """The position after which the reviewer goes on."""
-    return queries.get_last_position(db(), queue.id, item_ids) if item_ids else -1
+def _find_place(sent: Sequence[Sent]) -> int:
+    """The position that the reviewer is at: of the last answer."""
+    item = db().get(QueueItem, sent[-1].item) if sent else None
+    return item.position if item is not None else -1
 
 
 def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> queues.Held:
@@ -152,60 +157,51 @@ def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> que
     return queues.hold(db(), queue=queue, user=me(), now=utc_now(), holding=holding, want=want, after=after)
 
 
-def _show(name: str, queue_id: int, results: list[Result], held: queues.Held, *, is_empty: bool) -> dict[str, Any]:
-    """The answer's document, read from what is committed."""
-    dataset = load_dataset(name)
-    queue = load_queue(queue_id, dataset)
-    items = [item for found in held.fresh if (item := db().get(QueueItem, found.id)) is not None]
-    progress = queries.get_progress(db(), queue)
-    is_over = is_empty and not items and all(result.status == "saved" for result in results)
+def _show(
+    dataset: Dataset, queue: Queue, results: Sequence[Result], held: queues.Held, *, is_empty: bool
+) -> dict[str, Any]:
+    """The answer's document, from what is committed."""
+    desk = card_pages.Desk(dataset, queue)
+    is_over = is_empty and not held.fresh and all(result.status == "saved" for result in results)
     return {
-        "results": _show_results(dataset, queue, results),
+        "results": _show_results(desk, results),
         "cards": [
             {
                 "item": item.id,
-                "html": card_pages.render(dataset, queue, item),
-                "url": url_for("review.item", name=name, queue_id=queue_id, item_id=item.id),
+                "html": desk.render(item),
+                "url": url_for("review.item", name=dataset.name, queue_id=queue.id, item_id=item.id),
             }
-            for item in items
+            for item in held.fresh
         ],
         "lost": held.lost,
-        "progress": card_pages.render_progress(queue, progress),
-        "done": progress.done,
-        "size": progress.size,
-        "ending": card_pages.render(dataset, queue, None) if is_over else "",
+        "progress": desk.render_progress(),
+        "done": desk.progress.done,
+        "size": desk.progress.size,
+        "ending": desk.render(None) if is_over else "",
     }
 
 
-def _show_results(dataset: Dataset, queue: Queue, results: list[Result]) -> list[dict[str, Any]]:
-    saved = {result.sent.action for result in results if result.status == "saved" and result.sent.kind != "skip"}
-    recent = _list_recent(dataset, len(saved)) if saved else {}
+def _show_results(desk: card_pages.Desk, results: Sequence[Result]) -> list[dict[str, Any]]:
+    saved = [result for result in results if result.status == "saved" and result.sent.kind != "skip"]
+    lines = desk.render_recent(len(saved)) if saved else {}
     return [
         {
             "action": result.sent.action,
             "item": result.sent.item,
             "status": result.status,
             "sentence": result.sentence,
-            "recent": card_pages.render_recent(dataset, recent[result.sent.action])
-            if result.sent.action in recent
-            else "",
-            "card": "" if result.status == "saved" else _show_again(dataset, queue, result),
+            "recent": lines.get(result.sent.action, ""),
+            "card": "" if result.status == "saved" else _show_again(desk, result),
         }
         for result in results
     ]
 
 
-def _list_recent(dataset: Dataset, number: int) -> dict[str, Recent]:
-    classes = datasets.list_classes(db(), dataset.id)
-    found = history.list_recent(db(), dataset, classes, user=me(), limit=min(number + 2, 20))
-    return {entry.action: entry for entry in found}
-
-
-def _show_again(dataset: Dataset, queue: Queue, result: Result) -> str:
+def _show_again(desk: card_pages.Desk, result: Result) -> str:
     """The card as it stands now, with why the answer was not taken."""
     item = db().get(QueueItem, result.sent.item)
-    if item is None or item.queue_id != queue.id:
+    if item is None or item.queue_id != desk.queue.id:
         return ""
     if result.status == "conflict":
-        return card_pages.render(dataset, queue, item, conflict=result.sentence)
-    return card_pages.render(dataset, queue, item, problem=result.sentence)
+        return desk.render(item, conflict=result.sentence)
+    return desk.render(item, problem=result.sentence)

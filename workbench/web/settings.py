@@ -1,5 +1,6 @@
 """What each person has set for themselves: theme, password, the keys of the review card."""
 
+from functools import partial
 from typing import Any
 
 import flask_login
@@ -17,7 +18,8 @@ blueprint = Blueprint("settings", __name__)
 @blueprint.app_context_processor
 def _context() -> dict[str, Any]:
     """`keys.undo` is the key that the one who asks has for it, `key_sign` how it is written on a button."""
-    return {"keys": keys.get_keys(me_or_none()), "key_sign": keys.sign}
+    user = me_or_none()
+    return {"keys": keys.get_keys(user), "key_sign": keys.sign, "class_keys": partial(keys.get_class_keys, user)}
 
 
 @blueprint.get("/settings")
