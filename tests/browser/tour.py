@@ -17,7 +17,7 @@ from sqlalchemy import select
 from tests.live import Live, serve
 from workbench.config import Home
 from workbench.db import Database
-from workbench.models import Dataset, DuplicateGroup, Image, Job, Queue, Run
+from workbench.models import Dataset, DuplicateGroup, Image, Job, Opinion, Queue, Run
 
 WIDTHS = {1440: 900, 390: 844}
 THEMES = ("light", "dark")
@@ -46,6 +46,8 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
             session.scalars(select(Run.id).where(Run.dataset_id == row.id, Run.status == "done").order_by(Run.id))
         )
         job = session.scalars(select(Job.id).order_by(Job.id.desc())).first()
+        disputed = session.scalars(select(Image.id).where(Image.dataset_id == row.id, Image.disputed)).first()
+        judges = list(session.scalars(select(Opinion.user_id).distinct().order_by(Opinion.user_id)))
     database.close()
     pages = {
         "home": f"{root}/",
@@ -57,6 +59,9 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "runs": f"{root}/runs",
         "classes": f"{root}/classes",
         "history": f"{root}/history",
+        "agreement": f"{root}/agreement",
+        "adjudication": f"{root}/adjudication",
+        "settling": f"{root}/adjudication/bulk?method=majority",
         "export": f"{root}/export",
         "datasets": "/?all=1",
         "import": "/import",
@@ -66,6 +71,13 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
     }
     if queue:
         pages |= {"card": f"{root}/queues/{queue}", "sweep": f"{root}/queues/{queue}/sweep"}
+    if disputed:
+        pages["case"] = f"{root}/adjudication/{disputed}"
+    if len(judges) > 1:
+        pages |= {
+            "pair": f"{root}/agreement/pair/{judges[0]}/{judges[1]}",
+            "reviewer": f"{root}/agreement/reviewers/{judges[-1]}",
+        }
     if group:
         pages["group"] = f"{root}/duplicates/{group}"
     if runs:

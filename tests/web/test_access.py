@@ -25,11 +25,12 @@ OPEN_TO_ALL = {"static", "accounts.log_in", "accounts.use_link", "accounts.healt
 # what each address needs beyond being logged in; an address that is missing here fails a test
 NEEDS = {
     "GET": {
-        "activities.index": "lead",
+        "activities.index": "lead", "agreement.pair": "lead", "agreement.preview": "lead", "agreement.reviewer": "lead",
         "classes.preview_merge": "lead", "duplicates.preview": "lead", "imports.new": "lead", "imports.preview": "lead",
         "people.index": "lead", "runs.new": "lead", "splits.preview": "lead",
         **dict.fromkeys(
             (
+                "agreement.adjudication", "agreement.case", "agreement.images", "agreement.index",
                 "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
                 "duplicates.show", "exports.download", "exports.index", "history.index", "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
@@ -53,6 +54,8 @@ NEEDS = {
         ),
         **dict.fromkeys(
             (
+                "agreement.ask_another", "agreement.compute", "agreement.settle", "agreement.settle_bulk",
+                "agreement.take_back_asking", "agreement.undo",
                 "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
                 "duplicates.settle_bulk", "imports.start", "imports.upload", "people.invite", "people.revoke",
                 "queues.build",
@@ -101,6 +104,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "import_id": session.scalars(select(Import.id).where(Import.dataset_id == dataset.id)).one(),
         "job_id": jobs.enqueue(session, kind="scan", user=user, dataset=dataset).id,
         "user_id": user.id,
+        "other_id": user.id,
         "action": decisions.decide(session, image=images[2], user=user, verdict="confirm"),
         "size": 48,
         "invitation_id": invitations.invite(session, user=user, role="reviewer")[0].id,
@@ -232,7 +236,11 @@ def test_roles_below_the_needed_one_are_refused_and_nothing_is_written(
 
 
 def test_pages_open_for_everybody_who_may_see_them(app: Flask, world: World, browser_as: BrowserAs) -> None:
-    asked = {"runs.cell": "?true=cat&predicted=cat", "classes.preview_merge": f"?into={world.pets['into']}"}
+    asked = {
+        "runs.cell": "?true=cat&predicted=cat",
+        "classes.preview_merge": f"?into={world.pets['into']}",
+        "agreement.images": f"?one={world.pets['class_id']}&other={world.pets['into']}",
+    }
     not_made = {"images.full", "images.thumbnail", "exports.download", "imports.preview", "runs.cell"}
     for role in ROLES:
         browser = browser_as(role)

@@ -18,7 +18,7 @@ from workbench.services import agreement_figures as figures
 from workbench.services.agreement_figures import Figure
 
 SOURCES = ("blind", "all")
-MOST_CONFUSED = 12
+MOST_CONFUSED = 8
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,15 @@ class Report:
     classes: tuple[ClassAgreement, ...]
     confused: tuple[Confusion, ...]
     disputed: int
+
+    @property
+    def chance(self) -> float | None:
+        """How often two opinions would be the same if they were drawn from all that was said."""
+        if self.alpha.value is None or self.observed.value is None:
+            return None
+        if self.alpha.value == 1:
+            return None  # then alpha does not tell what chance is
+        return 1 - (1 - self.observed.value) / (1 - self.alpha.value)
 
     def get_pair(self, one: User, other: User) -> Pair | None:
         return next((pair for pair in self.pairs if {pair.one.id, pair.other.id} == {one.id, other.id}), None)

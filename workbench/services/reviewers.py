@@ -82,6 +82,14 @@ def list_work(session: Session, dataset: Dataset, *, source: str = "blind", only
     return sorted(found, key=lambda work: (-work.decisions, work.user.name))
 
 
+def measure_gold(session: Session, dataset: Dataset) -> dict[int, Figure]:
+    """User id -> how often they are right on gold images; nobody who met none."""
+    found: dict[int, list[bool]] = {}
+    for row in queries.list_gold_answers(session, dataset.id):
+        found.setdefault(row.user_id, []).append(_is_right(row))
+    return {user_id: _tell(right) for user_id, right in found.items()}
+
+
 def _count_taken_back(session: Session, dataset: Dataset, undone: set[str]) -> dict[int, int]:
     """User id -> actions of theirs that count no more because somebody else undid them."""
     found: dict[int, set[str]] = {}

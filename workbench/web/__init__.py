@@ -3,6 +3,7 @@
 from workbench.web import (
     accounts,
     activities,
+    adjudication,
     answers,
     classes,
     duplicates,
@@ -27,6 +28,7 @@ BLUEPRINTS = tuple(
     for module in (
         accounts,
         activities,
+        adjudication,  # and with it agreement: both are one blueprint
         answers,
         home,
         images,

@@ -6,8 +6,9 @@ import numpy as np
 
 from ml import consensus
 from workbench.errors import Invalid
-from workbench.models import utc_now
+from workbench.models import User, utc_now
 from workbench.queries import datasets
+from workbench.services import activities, users
 from workbench.services import consensus as results
 from workbench.services.consensus import Material, Result
 from workbench.worker.context import Context
@@ -27,6 +28,16 @@ def build_consensus(context: Context, *, dataset: str) -> dict[str, Any]:
     result = _weigh(material)
     context.progress(2, len(_STEPS), _STEPS[2])
     results.save_result(context.home, found, result)
+    with context.database.write() as session:
+        user = session.get_one(User, context.user_id) if context.user_id else users.ensure_admin(session)
+        activities.record(
+            session,
+            user=user,
+            kind="consensus",
+            dataset=datasets.get_dataset(session, dataset),
+            images=len(result.images),
+            method="reviewer quality",
+        )
     context.progress(len(_STEPS), len(_STEPS), "")
     return {
         "dataset": dataset,

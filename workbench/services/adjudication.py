@@ -1,0 +1,215 @@
+"""Disputed images: who said what of them, what else is known, and asking one reviewer more."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from workbench.config import Home
+from workbench.errors import Conflict, Invalid
+from workbench.models import Class, Dataset, Image, Queue, QueueItem, User
+from workbench.models.states import merge_roots
+from workbench.queries import agreement as queries
+from workbench.queries import datasets
+from workbench.queries import review as review_queries
+from workbench.queries.review import Picture
+from workbench.services import activities, cards, consensus, decisions, predictions, reviewers
+from workbench.services.agreement_figures import Figure
+from workbench.services.cards import Guess, Neighbour
+
+PER_PAGE = 40
+_NEIGHBOURS = 6
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one person says that an image is; `gold` is how often they are right where leads know."""
+
+    user: User
+    verdict: str
+    cls: Class | None
+    ambiguous: tuple[Class, ...]
+    at: datetime
+    blind: bool
+    comment: str = ""
+    gold: Figure | None = None
+    quality: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for those who say the same."""
+        return str(self.cls.id) if self.cls else self.verdict
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """An image of the list with what was said of it, oldest first."""
+
+    image: Image
+    statements: list[Statement]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One disputed image with everything that helps to settle it."""
+
+    image: Image
+    statements: list[Statement]
+    classes: list[Class]  # those that may be chosen
+    label: Class | None
+    majority: Class | None  # what most say; none for a tie, or where that is no open class
+    consensus: tuple[Class, float] | None  # by reviewer quality, with its P
+    votes: list[tuple[str, Class | None, int]]
+    guesses: list[Guess]
+    neighbours: list[Neighbour]
+    copies: list[tuple[Picture, Class | None]]
+    asking: list[QueueItem]  # open items of queues that ask several about it
+    place: int  # among the disputed images, from 1
+    total: int
+    previous_id: int | None
+    next_id: int | None
+    action: str = field(default_factory=decisions.new_action)
+
+    @property
+    def awaits(self) -> int:
+        """How many further opinions were asked for and have not come."""
+        return sum(max(item.wants - item.opinions, 0) for item in self.asking)
+
+
+def list_disputes(session: Session, dataset: Dataset, *, after: int = 0, limit: int = PER_PAGE) -> list[Dispute]:
+    """A constant number of statements, whatever the number of images."""
+    images = queries.list_disputed(session, dataset.id, after=after, limit=limit)
+    classes = datasets.list_classes(session, dataset.id)
+    said = read_statements(session, classes, [image.id for image in images])
+    return [Dispute(image, said.get(image.id, [])) for image in images]
+
+
+def read_statements(session: Session, classes: Sequence[Class], image_ids: Sequence[int]) -> dict[int, list[Statement]]:
+    """Image id -> what each person said last that counts, with their newest comment, in the order of speaking."""
+    roots, by_id = merge_roots(classes), {cls.id: cls for cls in classes}
+    comments = {
+        (line.image_id, line.user_id): str((line.detail or {})["text"])
+        for line in queries.list_lines_on(session, image_ids)
+        if line.kind == "comment"
+    }
+    newest = {(line.image_id, line.user_id): line for line in consensus.list_standing(session, image_ids)}
+    users = queries.get_users(session, {user_id for _, user_id in newest})
+    found: dict[int, list[Statement]] = defaultdict(list)
+    for (image_id, user_id), line in sorted(newest.items(), key=lambda one: one[1].id):
+        verdict, class_id = consensus.read_line(line)
+        found[image_id].append(
+            Statement(
+                user=users[user_id],
+                verdict=verdict,
+                cls=by_id.get(roots.get(class_id or 0, 0)),
+                ambiguous=tuple(by_id[one] for one in (line.detail or {}).get("classes", ()) if one in by_id),
+                at=line.at,
+                blind=line.kind == "opinion",
+                comment=comments.get((image_id, user_id), ""),
+            )
+        )
+    return found
+
+
+def make_case(session: Session, home: Home, dataset: Dataset, image: Image) -> Case:
+    classes = datasets.list_classes(session, dataset.id)
+    by_id = {cls.id: cls for cls in classes}
+    said = cards.find_predictions(home, dataset.promoted_run_id)
+    near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
+    pictures = review_queries.get_pictures(session, [found for found, _ in near])
+    result = consensus.load_result(home, dataset)
+    statements = _judge(session, dataset, read_statements(session, classes, [image.id]).get(image.id, []), result)
+    total = queries.count_disputed(session, dataset.id)
+    return Case(
+        image=image,
+        statements=statements,
+        classes=[cls for cls in classes if cls.is_open],
+        label=by_id.get(image.label_id or 0),
+        majority=find_majority(statements),
+        consensus=_find_consensus(result, image, by_id),
+        votes=[
+            (option, by_id.get(class_id or 0), count)
+            for option, class_id, count in review_queries.list_votes(session, image.id)
+        ],
+        guesses=cards.guess(said, image.id, by_id),
+        neighbours=[
+            Neighbour(pictures[found], by_id.get(pictures[found].label_id or 0), similarity)
+            for found, similarity in near
+            if found in pictures
+        ],
+        copies=[(copy, by_id.get(copy.label_id or 0)) for copy in review_queries.list_copies(session, image)],
+        asking=queries.list_asking_items(session, [image.id]),
+        place=queries.count_disputed_before(session, image) + 1,
+        total=total,
+        previous_id=queries.get_disputed_neighbour(session, image, step=-1),
+        next_id=queries.get_disputed_neighbour(session, image, step=1),
+    )
+
+
+def _judge(
+    session: Session, dataset: Dataset, statements: Sequence[Statement], result: consensus.Result | None
+) -> list[Statement]:
+    """The statements with how far each of their authors is to be trusted."""
+    gold = reviewers.measure_gold(session, dataset)
+    return [
+        replace(one, gold=gold.get(one.user.id), quality=result.quality_of(one.user.id) if result else None)
+        for one in statements
+    ]
+
+
+def find_majority(statements: Sequence[Statement]) -> Class | None:
+    """The class that more people say than anything else, if it may be chosen."""
+    counts: dict[str, list[Statement]] = defaultdict(list)
+    for one in statements:
+        counts[one.key].append(one)
+    ranked = sorted(counts.values(), key=len, reverse=True)
+    if not ranked or (len(ranked) > 1 and len(ranked[0]) == len(ranked[1])):
+        return None
+    cls = ranked[0][0].cls
+    return cls if cls is not None and cls.is_open else None
+
+
+def _find_consensus(
+    result: consensus.Result | None, image: Image, by_id: dict[int, Class]
+) -> tuple[Class, float] | None:
+    found = result.find(image.id) if result else None
+    if found is None or not found[0].isdigit():
+        return None
+    cls = by_id.get(int(found[0]))
+    return (cls, found[1]) if cls is not None and cls.is_open else None
+
+
+# --- asking one more ----------------------------------------------------------------------------------------------
+
+
+def ask_another(session: Session, *, dataset: Dataset, image: Image, user: User) -> None:
+    """Have one reviewer more say what it is: the queue that asked several asks for one opinion more."""
+    items = queries.list_asking_items(session, [image.id])
+    if not items:
+        raise Invalid("No open queue asks several people about this image; build one that does, or settle it here.")
+    if any(item.wants > item.opinions for item in items):
+        raise Conflict("Another opinion was asked for already and has not come yet.")
+    items[-1].wants += 1
+    _note(session, dataset=dataset, image=image, user=user, item=items[-1], kind="opinion_asked")
+
+
+def take_back_asking(session: Session, *, dataset: Dataset, image: Image, user: User) -> None:
+    """As long as nobody has answered; a queue never asks fewer than it was opened for."""
+    items = [
+        item
+        for item in queries.list_asking_items(session, [image.id])
+        if item.wants > max(item.opinions, session.get_one(Queue, item.queue_id).opinions)
+    ]
+    if not items:
+        raise Conflict("The opinion that was asked for has come meanwhile, or was never asked for.")
+    items[-1].wants -= 1
+    _note(session, dataset=dataset, image=image, user=user, item=items[-1], kind="opinion_unasked")
+
+
+def _note(session: Session, *, dataset: Dataset, image: Image, user: User, item: QueueItem, kind: str) -> None:
+    session.flush()
+    detail: dict[str, Any] = {"image": image.id, "path": image.path, "queue": item.queue_id, "wants": item.wants}
+    activities.record(session, user=user, kind=kind, dataset=dataset, **detail)
