@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from sqlalchemy import insert, select
 
+from ml.neighbours import nearest_rows
 from workbench import storage
 from workbench.config import Home
 from workbench.db import Database, open_database
@@ -26,7 +27,7 @@ from workbench.models import Dataset, Image, Import, QueueItem, Run, Vote, utc_n
 from workbench.queries import datasets as dataset_queries
 from workbench.services import datasets, decisions, queues, users
 from workbench.services.decisions import Line
-from workbench.services.predictions import Predictions, save_predictions
+from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_predictions
 
 NAME = "planted"
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -104,6 +105,7 @@ def _imagine(
         margin=1 - (ranked[:, -1] - ranked[:, -2]),
         features=features.astype(np.float16),
         class_ids=class_ids,
+        neighbours=nearest_rows(features.astype(np.float16), k=STORED_NEIGHBOURS),
     )
     return said, shown
 

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ml.neighbours import nearest_rows
 from workbench.config import Home
 from workbench.errors import NotFound
-from workbench.services.predictions import Predictions, load_predictions, nearest, save_predictions
+from workbench.services.predictions import Predictions, list_typical, load_predictions, nearest, save_predictions
 
 
 def make_predictions(count: int = 5, *, seed: int = 0) -> Predictions:
@@ -80,3 +81,21 @@ def test_nearest_of_a_stranger_or_a_lone_image_is_empty_and_ties_go_to_the_lower
     assert nearest(make_predictions(1), 10, 3) == []
     same = dataclasses.replace(predictions, features=np.repeat(predictions.features[:1], 5, axis=0))
     assert [image_id for image_id, _ in nearest(same, 12, 3)] == [10, 11, 13]
+
+
+def test_stored_neighbours_are_looked_up_and_further_ones_searched() -> None:
+    plain = make_predictions(50, seed=2)
+    stored = dataclasses.replace(plain, neighbours=nearest_rows(plain.features, k=12))
+    for k in (1, 6, 12, 13):
+        found, expected = nearest(stored, 20, k), nearest(plain, 20, k)
+        assert [image_id for image_id, _ in found] == [image_id for image_id, _ in expected]
+        assert [value for _, value in found] == pytest.approx([value for _, value in expected], abs=1e-3)
+
+
+def test_the_most_typical_of_a_class_are_the_surest() -> None:
+    predictions = make_predictions(30, seed=4)
+    column = predictions.probs[:, 1].astype(float)
+    expected = [10 + int(row) for row in np.argsort(-column, kind="stable")[:5]]
+    assert list_typical(predictions, 7, most=5) == expected
+    assert list_typical(predictions, 7, most=5) == expected  # remembered
+    assert list_typical(predictions, 99, most=5) == []

@@ -6,18 +6,22 @@ process writers queue behind a fair lock, because SQLite's own busy handler is n
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from workbench.config import Home, bundled
+from workbench.errors import Busy
 
+_PATIENCE_S = 15.0  # a writer's, before it gives up
 _PRAGMAS = (
-    "busy_timeout=15000",  # first: journal_mode itself can meet a lock
+    f"busy_timeout={round(1000 * _PATIENCE_S)}",  # first: journal_mode itself can meet a lock
     "journal_mode=WAL",
     "synchronous=FULL",  # an answered decision survives a power cut
     "foreign_keys=ON",
@@ -33,19 +37,21 @@ class FairLock:
 
     def __init__(self) -> None:
         self._turn = threading.Condition()
-        self._next_ticket = 0
-        self._now_serving = 0
+        self._waiting: deque[object] = deque()  # the first one holds it
 
-    def __enter__(self) -> None:
+    def acquire(self, timeout: float) -> bool:
+        """Wait for one's turn; false if it did not come within that many seconds."""
+        ticket = object()
         with self._turn:
-            ticket = self._next_ticket
-            self._next_ticket += 1
-            while self._now_serving != ticket:
-                self._turn.wait()
+            self._waiting.append(ticket)
+            has_turn = self._turn.wait_for(lambda: self._waiting[0] is ticket, timeout)
+            if not has_turn:
+                self._waiting.remove(ticket)
+            return has_turn
 
-    def __exit__(self, *exc_info: object) -> None:
+    def release(self) -> None:
         with self._turn:
-            self._now_serving += 1
+            self._waiting.popleft()
             self._turn.notify_all()
 
 
@@ -54,33 +60,50 @@ class Database:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.engine = _make_engine(sqlite_url(home.database))
+        self.engine = _make_engine(sqlite_url(home.database), _PRAGMAS)
+        self._reader = _make_engine(sqlite_url(home.database), (*_PRAGMAS, "query_only=ON"))
         self._writer = FairLock()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A snapshot. Any attempt to write raises OperationalError."""
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA query_only=ON")
-            try:
-                with Session(connection) as session:
-                    yield session
-            finally:
-                connection.rollback()
-                connection.exec_driver_sql("PRAGMA query_only=OFF")
+        with self._reader.connect() as connection, Session(connection) as session:
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: committed at the end of the block, rolled back if it raises."""
-        with self._writer:
+        """One transaction: committed at the end of the block, rolled back if it raises.
+
+        Raises Busy if its turn does not come within 15 seconds, in this process or among several: whoever waits
+        longest is told first, and nobody waits for the waiting of others.
+        """
+        asked = time.monotonic()
+        if not self._writer.acquire(_PATIENCE_S):
+            raise Busy
+        try:
             connection = self.engine.connect().execution_options(begin="BEGIN IMMEDIATE")
             with connection, Session(connection, expire_on_commit=False) as session:
+                self._limit_wait(connection, _PATIENCE_S - (time.monotonic() - asked))
                 yield session
                 session.commit()
                 connection.commit()
+        finally:
+            self._writer.release()
+
+    @staticmethod
+    def _limit_wait(connection: Connection, seconds: float) -> None:
+        """How long SQLite waits for another process: what is left of our patience, where waiting used some of it up."""
+        if seconds < _PATIENCE_S - 1:
+            dbapi_connection: Any = connection.connection.dbapi_connection
+            dbapi_connection.execute(f"PRAGMA busy_timeout={max(1, round(1000 * seconds))}")
+            connection.info["impatient"] = True
+        elif connection.info.pop("impatient", False):
+            dbapi_connection = connection.connection.dbapi_connection
+            dbapi_connection.execute(f"PRAGMA {_PRAGMAS[0]}")
 
     def close(self) -> None:
         self.engine.dispose()
+        self._reader.dispose()
 
 
 def sqlite_url(path: Path) -> str:
@@ -88,13 +111,13 @@ def sqlite_url(path: Path) -> str:
     return str(URL.create("sqlite", database=str(path)))
 
 
-def _make_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 15}, pool_size=16, max_overflow=16)
+def _make_engine(url: str, pragmas: Sequence[str]) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, pool_size=16, max_overflow=16)
 
     @event.listens_for(engine, "connect")
     def _prepare(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # we send BEGIN ourselves
-        for pragma in _PRAGMAS:
+        for pragma in pragmas:
             dbapi_connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -6,6 +6,8 @@ And what the machine does wrong: `explain` finds the sentence for a full disk, a
 import errno
 import sqlite3
 
+_BUSY = "Another process kept the database busy for too long. Nothing was changed; try again."
+
 
 class WorkbenchError(Exception):
     """Refused, with one sentence for the user. Exit status 1 on the command line, `status` on the web."""
@@ -49,6 +51,15 @@ class Conflict(WorkbenchError):
     status = 409
 
 
+class Busy(WorkbenchError):
+    """The database had no time for us."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__(_BUSY)
+
+
 class Cancelled(WorkbenchError):
     """The user asked a running job to stop."""
 
@@ -56,7 +67,6 @@ class Cancelled(WorkbenchError):
 _FULL = "The disk is full. Nothing was half done: make room, then try again."
 _NOT_WRITABLE = "The data folder cannot be written. Check who owns it and whether its disk is mounted read-only."
 _DISK_FAULT = "The disk reported an error; the database was left as it was. Check the disk and the free space on it."
-_BUSY = "Another process kept the database busy for too long. Nothing was changed; try again."
 _BY_ERRNO = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ml.neighbours import compress
+from ml.neighbours import compress, nearest_rows
 
 
 @pytest.fixture
@@ -63,3 +63,42 @@ def test_wrong_shapes_are_refused():
         compress(np.ones(4))
     with pytest.raises(ValueError, match="at least 1"):
         compress(np.ones((4, 4)), dimensions=0)
+
+
+@pytest.mark.parametrize("k", [1, 12, 60])
+def test_nearest_rows_equal_sorting_all_cosines(k: int) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(50, 7))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit[7] = unit[3]  # a tie: the lower row first
+
+    found = nearest_rows(unit, k=k)
+
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    expected = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    assert found.shape == (50, k)
+    assert found.dtype == np.int32
+    assert (found[:, :49][:, :k] == expected[:, :49][:, :k]).mean() > 0.99  # equal but for cosines equal to a rounding
+    assert (found[:, 49:] == -1).all()
+
+
+def test_nearest_rows_of_many_are_nearly_all_the_true_ones() -> None:
+    rng = np.random.default_rng(2)
+    centres = rng.normal(size=(40, 32))
+    rows = centres[rng.integers(0, 40, 6000)] + 0.7 * rng.normal(size=(6000, 32))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    found = nearest_rows(unit, k=6)
+
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    true = np.argsort(-cosines, axis=1)[:, :6]
+    recall = np.mean([len(set(found[row]) & set(true[row])) / 6 for row in range(6000)])
+    assert recall >= 0.85
+    assert np.array_equal(found, nearest_rows(unit, k=6))
+
+
+def test_nearest_rows_of_none_and_of_one() -> None:
+    assert nearest_rows(np.zeros((0, 4), np.float16), k=3).shape == (0, 3)
+    assert nearest_rows(np.ones((1, 1), np.float16), k=3).tolist() == [[-1, -1, -1]]

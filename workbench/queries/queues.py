@@ -119,13 +119,6 @@ def list_holdable(
     return list(session.scalars(query))
 
 
-def get_last_position(session: Session, queue_id: int, item_ids: Sequence[int]) -> int:
-    """The highest position of these items, -1 if the queue holds none of them."""
-    query = select(func.max(QueueItem.position)).where(QueueItem.id.in_(item_ids), QueueItem.queue_id == queue_id)
-    found = session.scalar(query)
-    return -1 if found is None else found
-
-
 def list_gold(session: Session, dataset_id: int, *, but: Collection[int]) -> list[tuple[int, int | None, int | None]]:
     """(image id, label at import, predicted class) of the gold images, those named left out."""
     query = select(Image.id, Image.first_label_id, Image.predicted_id).where(

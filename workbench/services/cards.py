@@ -88,7 +88,7 @@ def make_card(
     label = by_id.get((item.given_id if is_gold else image.label_id) or 0)
     compared = [cls for cls in (label, suggested) if cls is not None]
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
-    typical = {cls.id: _typical(said, cls.id, but=image.id) for cls in compared}
+    typical = {cls.id: _list_typical(said, cls, but=image) for cls in compared}
     wanted = [found for found, _ in near] + [found for ids in typical.values() for found in ids]
     pictures = queries.get_pictures(session, sorted(set(wanted)))
     return Card(
@@ -164,18 +164,10 @@ def _rank(said: Predictions | None, image_id: int, classes: Sequence[Class]) -> 
     return sorted((cls for cls in classes if cls.is_open), key=lambda cls: -p.get(cls.id, -1.0))
 
 
-def _typical(said: Predictions | None, class_id: int, *, but: int) -> list[int]:
-    """Images that the run is surest show this class: some more than are needed, because labels may disagree."""
-    if said is None:
-        return []
-    columns = np.flatnonzero(said.class_ids == class_id)
-    if not len(columns):
-        return []
-    p = said.probs[:, columns[0]]
-    most = min(len(p), 8 * _EXAMPLES)
-    rows = np.argpartition(p, len(p) - most)[len(p) - most :]
-    ordered = rows[np.argsort(-p[rows].astype(np.float32), kind="stable")]
-    return [int(said.image_ids[row]) for row in ordered if said.image_ids[row] != but]
+def _list_typical(said: Predictions | None, cls: Class, *, but: Image) -> list[int]:
+    """Some more than are needed, because labels may disagree."""
+    found = predictions.list_typical(said, cls.id, most=8 * _EXAMPLES) if said else []
+    return [image_id for image_id in found if image_id != but.id]
 
 
 def _examples(

@@ -24,7 +24,7 @@ from workbench.models import (
     User,
     utc_now,
 )
-from workbench.models.states import ClassState, ImageState, fold_class, fold_whole, merge_roots, touching
+from workbench.models.states import ClassState, ImageState, fold_class, fold_whole, follow_merges, merge_roots, touching
 from workbench.queries import decisions as log
 from workbench.queries import duplicates
 from workbench.services import protection
@@ -33,6 +33,7 @@ from workbench.services.queue_marks import ImageLog, refresh_items, refresh_opin
 from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
+_CLASS_STATES = select(Class.id, Class.retired, Class.merged_into_id).where(Class.dataset_id == bindparam("dataset_id"))
 _IMAGES = select(Image).where(Image.id.in_(bindparam("image_ids", expanding=True)))
 
 
@@ -169,13 +170,11 @@ def decide(
     action: str | None = None,
     queue_id: int | None = None,
     forced: str = "",
-    seconds: float | None = None,
 ) -> str:
     """One reviewer's verdict on one image. revision: what the reviewer saw; another one now is a Conflict."""
     if action and log.has_action(session, action):
         return action
-    if revision is not None and revision != image.revision:
-        raise Conflict("Somebody decided on this image meanwhile.")
+    check_revision(image, revision)
     dataset = session.get_one(Dataset, image.dataset_id)
     line = make_line(image, verdict=verdict, class_id=class_id, class_ids=class_ids, text=text)
     return submit(
@@ -186,8 +185,13 @@ def decide(
         action=action,
         queue_id=queue_id,
         forced=forced,
-        seconds=seconds,
     )
+
+
+def check_revision(image: Image, revision: int | None) -> None:
+    """revision: what the reviewer saw; another one now is a Conflict. None: they saw nothing in particular."""
+    if revision is not None and revision != image.revision:
+        raise Conflict("Somebody decided on this image meanwhile.")
 
 
 def make_line(
@@ -217,7 +221,8 @@ def make_line(
 
 
 def _check_lines(session: Session, dataset: Dataset, lines: Sequence[Line]) -> None:
-    open_ids = {cls.id for cls in session.scalars(select(Class).where(Class.dataset_id == dataset.id)) if cls.is_open}
+    rows = session.execute(_CLASS_STATES, {"dataset_id": dataset.id})
+    open_ids = {row.id for row in rows if not row.retired and row.merged_into_id is None}
     for line in lines:
         _check_line(line, open_ids)
 
@@ -304,14 +309,15 @@ def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision]
 
 def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:
     """Fold the log of each image again and store what comes out, in the items of queues too."""
-    roots = merge_roots(_classes(session, dataset))
     session.flush()
+    states = session.execute(_CLASS_STATES, {"dataset_id": dataset.id})
+    roots = follow_merges({row.id: row.merged_into_id for row in states})
     for start in range(0, len(image_ids), _CHUNK):
         chunk = image_ids[start : start + _CHUNK]
         found = log.list_image_decisions(session, chunk)
         traced = log.trace(session, {line.action for lines in found.values() for line in lines})
         logs: dict[int, ImageLog] = {}
-        for image in session.scalars(_IMAGES, {"image_ids": chunk}):
+        for image in _get_images(session, chunk):
             every = found.get(image.id, [])
             counting = [line for line in every if line.action not in traced.undone]
             logs[image.id] = made = ImageLog(every, counting, fold_whole(image, counting))
@@ -319,6 +325,13 @@ def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int])
         refresh_items(session, logs)
         refresh_opinions(session, logs)
     session.flush()
+
+
+def _get_images(session: Session, image_ids: Sequence[int]) -> Iterable[Image]:
+    """One image is at hand: whoever decides on it has read it."""
+    if len(image_ids) == 1:
+        return [session.get_one(Image, image_ids[0])]
+    return session.scalars(_IMAGES, {"image_ids": image_ids})
 
 
 def _store_image(image: Image, made: ImageLog, undos: Mapping[str, int], roots: dict[int, int]) -> None:

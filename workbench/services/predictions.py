@@ -2,8 +2,9 @@
 
 import functools
 import os
+import weakref
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,14 @@ from workbench.config import Home
 from workbench.errors import NotFound
 
 FILE = "predictions.npz"
+STORED_NEIGHBOURS = 12  # of each image, as many as the image page shows
 
 
-@dataclass(frozen=True)
+def _unknown() -> NDArray[np.int32]:
+    return np.empty((0, 0), np.int32)
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What a run says about N images, K classes, D features. Rows are in the order of `image_ids`, ascending."""
 
@@ -28,6 +34,8 @@ class Predictions:
     margin: NDArray[np.float32]  # (N,) 1 less the lead of the best class over the second: 0 sure to 1 a tie
     features: NDArray[np.float16]  # (N, D), rows of length 1
     class_ids: NDArray[np.int64]  # (K,) class of each column
+    # (N, M) rows of the images most like each, nearest first, -1 where there are fewer; (0, 0) in files of old
+    neighbours: NDArray[np.int32] = field(default_factory=_unknown)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -60,7 +68,7 @@ def save_predictions(home: Home, run_id: int, predictions: Predictions) -> Path:
     path = home.run_folder(run_id) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
-    arrays = {field.name: getattr(predictions, field.name) for field in fields(Predictions)}
+    arrays = {each.name: getattr(predictions, each.name) for each in fields(Predictions)}
     with temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         file.flush()
@@ -85,7 +93,7 @@ def load_predictions(home: Home, run_id: int) -> Predictions:
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, _mtime_ns: int, _size: int) -> Predictions:
     with np.load(path, allow_pickle=False) as stored:
-        arrays = {field.name: stored[field.name] for field in fields(Predictions)}
+        arrays = {each.name: stored[each.name] for each in fields(Predictions) if each.name in stored.files}
     for array in arrays.values():
         array.flags.writeable = False  # shared by every request
     return Predictions(**arrays)
@@ -94,22 +102,58 @@ def _read(path: Path, _mtime_ns: int, _size: int) -> Predictions:
 def nearest(predictions: Predictions, image_id: int, k: int) -> list[tuple[int, float]]:
     """The k images most like this one with their cosine similarity, nearest first, itself left out.
 
-    Empty if the run never saw the image. Ties go to the lower image id. One pass over the features.
+    Empty if the run never saw the image. Ties go to the lower image id. Costs a look-up where the run stored that many
+    neighbours of each image, else one pass over the features.
     """
     row = predictions.find(image_id)
     if row is None or k < 1:
         return []
+    if k <= predictions.neighbours.shape[1]:
+        rows = predictions.neighbours[row, :k].astype(np.intp)
+        rows = rows[rows >= 0]
+        similarity = predictions.features[rows].astype(np.float32) @ predictions.features[row].astype(np.float32)
+    else:
+        rows, similarity = _search(predictions, row, k)
+    ids = predictions.image_ids[rows]
+    return list(zip(ids.tolist(), similarity.tolist(), strict=True))
+
+
+def _search(predictions: Predictions, row: int, k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     features = _features_float32(predictions)
     similarity = features @ features[row]
     similarity[row] = -np.inf
     k = min(k, len(similarity) - 1)
     if k == 0:
-        return []
+        return np.empty(0, np.intp), np.empty(0, np.float32)
     best = np.argpartition(-similarity, k - 1)[:k]
-    kth = similarity[best].min()
-    candidates = np.flatnonzero(similarity >= kth)
-    order = candidates[np.lexsort((candidates, -similarity[candidates]))][:k]
-    return [(int(predictions.image_ids[index]), float(similarity[index])) for index in order]
+    candidates = np.flatnonzero(similarity >= similarity[best].min())
+    rows = candidates[np.lexsort((candidates, -similarity[candidates]))][:k]
+    return rows, similarity[rows]
+
+
+_most_typical: weakref.WeakKeyDictionary[Predictions, dict[int, list[int]]] = weakref.WeakKeyDictionary()
+
+
+def list_typical(predictions: Predictions, class_id: int, *, most: int) -> list[int]:
+    """The images that the run is surest show a class, surest first; empty where it does not know the class.
+
+    One pass over the probabilities for each class, remembered as long as the predictions are.
+    """
+    known = _most_typical.setdefault(predictions, {})
+    if class_id not in known:
+        known[class_id] = _find_typical(predictions, class_id, most)
+    return known[class_id][:most]
+
+
+def _find_typical(predictions: Predictions, class_id: int, most: int) -> list[int]:
+    columns = np.flatnonzero(predictions.class_ids == class_id)
+    if not len(columns):
+        return []
+    p = predictions.probs[:, columns[0]]
+    most = min(len(p), most)
+    rows = np.argpartition(p, len(p) - most)[len(p) - most :]
+    ordered = rows[np.argsort(-p[rows].astype(np.float32), kind="stable")]
+    return [int(image_id) for image_id in predictions.image_ids[ordered]]
 
 
 _float32: tuple[Predictions, NDArray[np.float32]] | None = None

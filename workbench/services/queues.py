@@ -6,7 +6,7 @@ Building has two halves, so that no transaction is open while a recipe computes:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,17 @@ from workbench.config import Home
 from workbench.errors import Invalid, NotFound, NothingToReview
 from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, User, utc_now
 from workbench.models.states import merge_roots
-from workbench.queries import datasets, duplicates
+from workbench.queries import datasets, duplicates, image_lists
 from workbench.queries import decisions as log
 from workbench.queries import queues as queries
+from workbench.services import image_filters
 from workbench.services.predictions import Predictions, load_predictions
 from workbench.services.recipes import RECIPES, confusion, read_recipe
 from workbench.services.recipes.pool import Candidates, Pool, PoolGroup, Recipe
 
 LEASE = queries.LEASE
 AUTOMATIC_CELLS = 3
+_NEW = timedelta(minutes=2)
 MOST_OPINIONS = 20
 MOST_GOLD = 50  # for every hundred items
 AUTOMATIC_LIMITS = {"label_issues": 1000, "confusion": 200, "uncertain": 200}
@@ -115,16 +117,20 @@ def plan_queue(
         raise Invalid("A queue holds at least one image: give a limit of 1 or more.")
     _check_asking(made, opinions=opinions, gold=gold)
     split, own = read_params(name, params)
-    without = dataset.frozen_split if made.needs_run and not force else None
-    if split is not None and split == without:
+    without = dataset.frozen_split if made.follows_flags(own) and not force else None
+    if without is not None and without in (split, own.get("split")):
         raise Invalid(
-            f"{split} is frozen, so no queue of a model's flags is built from it: draw a random sample instead, or "
+            f"{without} is frozen, so no queue of a model's flags is built from it: draw a random sample instead, or "
             "force it (workbench queue build --force)."
         )
-    pool = _load_pool(
-        session, home, dataset, made, run=run, split=split, against_id=own.get("against"), without=without
-    )
-    candidates = _cut(made.find(pool, **own), limit or made.default_limit)
+    most = limit or made.default_limit
+    if made.needs_matches:
+        pool = _load_matches(session, dataset, own, without=without, limit=most)
+    else:
+        pool = _load_pool(
+            session, home, dataset, made, run=run, split=split, against_id=own.get("against"), without=without
+        )
+    candidates = _cut(made.find(pool, **own), most)
     if not len(candidates.image_ids):
         raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
     plan = _plan_of(pool, dataset, name, own, candidates, wants=opinions)
@@ -170,15 +176,16 @@ def _choose_gold(
 def read_params(recipe: str, params: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """The split, and the recipe's own params as it reads them; raises Invalid for those that it does not know."""
     known = RECIPES[recipe].params
-    split = params.get("split") or None
+    split = (params.get("split") or None) if "split" not in known else None
     if split is not None and split not in SPLITS:
         raise Invalid(f"“{split}” is not a split; use {', '.join(SPLITS)}.")
     own = {}
     for key, value in params.items():
-        if key == "split" or value is None:
+        if (key == "split" and key not in known) or value is None:
             continue
         if key not in known:
-            raise Invalid(f"{recipe.replace('_', '-')} knows no “{key}”; it takes {', '.join([*known, 'split'])}.")
+            takes = ", ".join({**known, "split": str})
+            raise Invalid(f"{recipe.replace('_', '-')} knows no “{key}”; it takes {takes}.")
         try:
             own[key] = known[key](value)
         except ValueError:
@@ -216,6 +223,29 @@ def _load_pool(
         return pool
     other = queries.get_run(session, dataset, against_id)
     return _compare(pool, _shown_as_merged(load_predictions(home, other.id), classes), against_id=other.id)
+
+
+def _load_matches(
+    session: Session, dataset: Dataset, params: Mapping[str, Any], *, without: str | None, limit: int | None
+) -> Pool:
+    """What a filter matches, in its order."""
+    names = {cls.id: cls.name for cls in datasets.list_classes(session, dataset.id)}
+    rows = image_lists.list_matches(
+        session,
+        dataset.id,
+        image_filters.read(params, names),
+        sort=params.get("sort", "id"),
+        without=without,
+        limit=limit,
+    )
+    table = np.array([(row[0], row[1] or 0, row[2] or 0) for row in rows], np.int64).reshape(-1, 3)
+    return Pool(
+        image_ids=table[:, 0],
+        label_ids=table[:, 1],
+        class_names=names,
+        predicted_ids=table[:, 2],
+        p_wrong=np.array([np.nan if row[3] is None else row[3] for row in rows], np.float32),
+    )
 
 
 def _compare(pool: Pool, other: Predictions, *, against_id: int) -> Pool:
@@ -430,11 +460,14 @@ class Held:
 def hold(
     session: Session, *, queue: Queue, user: User, now: datetime, holding: Sequence[int], want: int, after: int = -1
 ) -> Held:
-    """Keep what is held as far as it is free, and lease up to `want` more: those after a position, then the others.
+    """Keep what is held as far as it is free, and lease up to `want` more: those after it, then the others.
+
+    after: the position that the reviewer is at, where nothing is held.
 
     A few statements whatever their number.
     """
     kept = queries.list_holdable(session, queue.id, item_ids=holding, user_id=user.id, now=now) if holding else []
+    after = max([after, *(item.position for item in kept)])
     fresh: list[QueueItem] = []
     seen = set(holding)
     for start in (after, -1) if after >= 0 else (-1,):
@@ -450,8 +483,10 @@ def hold(
 
 
 def _lease(session: Session, items: Sequence[QueueItem], *, user: User, now: datetime) -> None:
-    """In the transaction that found them free."""
+    """In the transaction that found them free; a lease that is nearly new stays as it is."""
     for item in items:
+        if item.lease_user_id == user.id and item.lease_until and item.lease_until - now > LEASE - _NEW:
+            continue
         item.lease_user_id, item.lease_until = user.id, now + LEASE
     session.flush()
 

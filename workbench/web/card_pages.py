@@ -8,7 +8,6 @@ from flask import current_app, render_template, session
 from workbench.models import Dataset, Image, Queue, QueueItem
 from workbench.queries import datasets
 from workbench.queries import queues as queries
-from workbench.queries.queues import Progress
 from workbench.services import cards, history, protection
 from workbench.services.history import Recent
 from workbench.web.accounts import me
@@ -17,56 +16,66 @@ from workbench.web.boundary import db, home, render_block
 TEMPLATE, BLOCK = "review/card.html", "card"
 
 
-def render(dataset: Dataset, queue: Queue, item: QueueItem | None, *, conflict: str = "", problem: str = "") -> str:
-    """The card of an item, or the ending of the queue, as a fragment."""
-    return render_block(TEMPLATE, BLOCK, describe(dataset, queue, item, conflict=conflict, problem=problem))
+class Desk:
+    """A queue as one reviewer has it before them: what all its cards show alike is read once."""
 
+    def __init__(self, dataset: Dataset, queue: Queue) -> None:
+        self.dataset = dataset
+        self.queue = queue
+        self.classes = datasets.list_classes(db(), dataset.id)
+        self.progress = queries.get_progress(db(), queue)
 
-def render_progress(queue: Queue, progress: Progress) -> str:
-    pieces: Any = current_app.jinja_env.get_template("review/_pieces.html").module
-    return str(pieces.progress_line(progress, queue))
+    def render(self, item: QueueItem | None, *, conflict: str = "", problem: str = "") -> str:
+        """The card of an item, or the ending of the queue, as a fragment. The strip stays with whoever shows it."""
+        return render_block(
+            TEMPLATE, BLOCK, {**self.describe(item, conflict=conflict, problem=problem), "recent": None}
+        )
 
+    def render_progress(self) -> str:
+        pieces: Any = current_app.jinja_env.get_template("review/_pieces.html").module
+        return str(pieces.progress_line(self.progress, self.queue))
 
-def render_recent(dataset: Dataset, entry: Recent) -> str:
-    """One entry of the strip of last decisions."""
-    return render_template("review/_recent.html", dataset=dataset, one=entry)
+    def render_recent(self, number: int) -> dict[str, str]:
+        """Action -> its entry of the strip, for about so many of the newest."""
+        found = history.list_recent(db(), self.dataset, self.classes, user=me(), limit=min(number + 2, 20))
+        return {one.action: render_template("review/_recent.html", dataset=self.dataset, one=one) for one in found}
 
+    def describe(
+        self,
+        item: QueueItem | None,
+        *,
+        conflict: str = "",
+        problem: str = "",
+        picked: Sequence[int] = (),
+        typed: str = "",
+        forced: str = "",
+    ) -> dict[str, Any]:
+        """What the template is given. picked, typed, forced: what was in the form, where it could not be taken."""
+        dataset, queue, classes = self.dataset, self.queue, self.classes
+        shown = cards.make_card(db(), home(), dataset, classes, queue=queue, item=item) if item else None
+        is_settled = item is not None and (item.done_action is not None or bool(conflict))
+        return {
+            "dataset": dataset,
+            "queue": queue,
+            "card": shown,
+            "ending": None if shown else cards.make_ending(db(), dataset, classes, queue=queue, user=me()),
+            "progress": self.progress,
+            "blind": is_blind(queue) and item is not None and item.done_action is None,
+            "wants_blind": bool(session.get("blind")),
+            "verdict": cards.find_verdict(db(), dataset, shown.image) if shown and is_settled else None,
+            "conflict": conflict,
+            "problem": problem,
+            "picked": picked,
+            "typed": typed,
+            "phrase": history.phrase,
+            "stage_px": _scale(shown.image) if shown else None,
+            "guarded": shown is not None and protection.is_guarded(dataset, queue, [shown.image]),
+            "forced": forced,
+        }
 
-def describe(
-    dataset: Dataset,
-    queue: Queue,
-    item: QueueItem | None,
-    *,
-    conflict: str = "",
-    problem: str = "",
-    picked: Sequence[int] = (),
-    typed: str = "",
-    forced: str = "",
-) -> dict[str, Any]:
-    """What the template is given. picked, typed, forced: what was in the form, where it could not be taken."""
-    progress = queries.get_progress(db(), queue)
-    classes = datasets.list_classes(db(), dataset.id)
-    shown = cards.make_card(db(), home(), dataset, classes, queue=queue, item=item) if item else None
-    is_settled = item is not None and (item.done_action is not None or bool(conflict))
-    return {
-        "dataset": dataset,
-        "queue": queue,
-        "card": shown,
-        "ending": None if shown else cards.make_ending(db(), dataset, classes, queue=queue, user=me()),
-        "progress": progress,
-        "blind": is_blind(queue) and item is not None and item.done_action is None,
-        "wants_blind": bool(session.get("blind")),
-        "recent": history.list_recent(db(), dataset, classes, user=me()) if me().may("reviewer") else [],
-        "verdict": cards.find_verdict(db(), dataset, shown.image) if shown and is_settled else None,
-        "conflict": conflict,
-        "problem": problem,
-        "picked": picked,
-        "typed": typed,
-        "phrase": history.phrase,
-        "stage_px": _scale(shown.image) if shown else None,
-        "guarded": shown is not None and protection.is_guarded(dataset, queue, [shown.image]),
-        "forced": forced,
-    }
+    def list_recent(self) -> list[Recent]:
+        """The strip: what the reviewer decided last."""
+        return history.list_recent(db(), self.dataset, self.classes, user=me()) if me().may("reviewer") else []
 
 
 def is_blind(queue: Queue) -> bool:

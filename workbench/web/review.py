@@ -59,12 +59,13 @@ def _show(
     if item is not None and item.group_id is not None:
         return _to_group(dataset, item.group_id)
     form = request.form
-    shown = card_pages.describe(
-        dataset, queue, item,
+    desk = card_pages.Desk(dataset, queue)
+    shown = desk.describe(
+        item,
         conflict=conflict, problem=problem, forced=form.get("forced", ""),
         picked=form.getlist("class_ids", type=int), typed=form.get("text", ""),
     )  # fmt: skip
-    return page(card_pages.TEMPLATE, block=card_pages.BLOCK, status=status, **shown)
+    return page(card_pages.TEMPLATE, block=card_pages.BLOCK, status=status, recent=desk.list_recent(), **shown)
 
 
 def _to_group(dataset: Dataset, group_id: int) -> Response:

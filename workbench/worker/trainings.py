@@ -17,7 +17,7 @@ from ml.configs import TrainConfig, make_config, plan_passes, write_config
 from ml.folds import cross_predict
 from ml.images import Unreadable, load_batch
 from ml.labels import label_issues
-from ml.neighbours import compress
+from ml.neighbours import compress, nearest_rows
 from ml.predict import load_model, predict
 from ml.train import Diverged, EpochReport, TrainResult
 from ml.train import train as train_model
@@ -29,7 +29,7 @@ from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import copies, queues, runs, training_sets, users
 from workbench.services.evaluations import evaluate
-from workbench.services.predictions import Predictions, save_predictions
+from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_predictions
 from workbench.services.training_sets import TrainingSet
 from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
@@ -466,6 +466,7 @@ def _make_predictions(
     if judged.any():
         issues = label_issues(probs[judged], material.labels[judged])
         p_wrong[judged], suggested[judged] = issues.p_wrong, issues.suggested
+    small = compress(features, dimensions=64)
     return Predictions(
         image_ids=np.array([row.image_id for row in material.rows], np.int64),
         probs=probs.astype(np.float16),
@@ -474,8 +475,9 @@ def _make_predictions(
         suggested=suggested,
         entropy=entropy(probs),
         margin=margin(probs),
-        features=compress(features, dimensions=64),
+        features=small,
         class_ids=np.array(order.class_ids, np.int64),
+        neighbours=nearest_rows(small, k=STORED_NEIGHBOURS),
     )
 
 
