@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test lint test-fast test-browser bench-import bench-duplicates screenshots wheel clean
+.PHONY: help demo test lint test-fast test-browser bench-import bench-duplicates bench-review test-faults screenshots wheel clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -30,11 +30,17 @@ test-browser: $(VENV)/.installed-test ## Only the tests in a real Chromium
 	@sh tests/chromium.sh
 	@$(BIN)/python -m pytest -q -m browser
 
+test-faults: $(VENV)/.installed-test ## Kill server and worker 200 times under load (ARGS="--kills 20 --seed 7")
+	@$(BIN)/python -m tests.kills $(ARGS)
+
 bench-import: $(VENV)/.installed ## Measure imports beside the bare floor
 	@$(BIN)/python benchmarks/imports.py $(ARGS)
 
 bench-duplicates: $(VENV)/.installed ## Measure the search for near copies (ARGS="folder IMAGES --seed 0 --out OUT")
 	@$(BIN)/python benchmarks/duplicates.py $(ARGS)
+
+bench-review: $(VENV)/.installed ## Measure a decision and the next card (ARGS="35000 1000000 --homes FOLDER --label-studio VENV")
+	@$(BIN)/python -m benchmarks.review $(or $(ARGS),35000 1000000)
 
 screenshots: $(VENV)/.installed-test ## Take the README's pictures anew from the demo
 	@sh tests/chromium.sh
