@@ -18,6 +18,7 @@ from workbench.config import Home
 from workbench.db import open_database
 from workbench.models import Dataset, Image, Queue, QueueItem, User, Vote
 from workbench.queries import datasets
+from workbench.queries import decisions as log
 from workbench.services import decisions, opinions, users
 
 NAMES = ("anna", "ben", "chris")
@@ -57,7 +58,7 @@ def open_queue(session: Session, dataset: Dataset, *, images: int, rng: np.rando
     opinions.set_gold(session, dataset=dataset, user=lead, image_ids=gold)
     queue = Queue(
         dataset_id=dataset.id, recipe="random", title="Three blind opinions", size=len(drawn) - len(gold), opinions=3,
-        blind=True, after_line=datasets_line(session, dataset),
+        blind=True, after_line=log.get_last_id(session, dataset_id=dataset.id),
     )  # fmt: skip
     session.add(queue)
     session.flush()
@@ -71,12 +72,6 @@ def open_queue(session: Session, dataset: Dataset, *, images: int, rng: np.rando
         )  # fmt: skip
     session.flush()
     return queue.id
-
-
-def datasets_line(session: Session, dataset: Dataset) -> int:
-    from workbench.queries import decisions as log
-
-    return log.get_last_id(session, dataset_id=dataset.id)
 
 
 def read_votes(session: Session, dataset: Dataset) -> dict[int, NDArray[np.int64]]:

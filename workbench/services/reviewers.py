@@ -183,7 +183,8 @@ def list_periods(session: Session, dataset: Dataset, user: User, *, source: str 
     others = _share_out(first, zip(spoken.tolist(), agrees, strict=True))
     known = _share_out(first, ((row.line_id, _is_right(row)) for row in gold))
     periods = []
-    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
+    for number, start in enumerate(starts):
+        end = starts[number + 1] if number + 1 < len(starts) else len(lines)
         seconds = [line.seconds for line in lines[start:end] if line.seconds is not None]
         periods.append(
             Period(
