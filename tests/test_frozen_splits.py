@@ -266,7 +266,7 @@ def test_a_sweep_over_frozen_images_is_refused_until_forced(
     }  # fmt: skip
     with pytest.raises(Frozen):
         sweeps.settle(session, pets, queue, **asked)
-    assert sweeps.settle(session, pets, queue, **asked, forced="all dogs, plainly") == 1
+    assert sweeps.settle(session, pets, queue, **asked, forced="all dogs, plainly").number == 1
     assert (pets.own_flags or {})["test"]["images"] == 1
 
 

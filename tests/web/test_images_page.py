@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, select
+from sqlalchemy import Engine, event, select
 
 from tests.conftest import Browser, make_pets
 from tests.drawing import draw
 from workbench import storage
 from workbench.config import Home
 from workbench.db import Database
-from workbench.models import Attribute, Class, Decision, Image, Vote, utc_now
+from workbench.models import Attribute, Class, Dataset, Decision, Image, User, Vote, utc_now
 from workbench.queries import image_lists
 from workbench.queries.image_lists import Cursor, ImageFilter
-from workbench.services import bulk_decisions
+from workbench.services import bulk_decisions, freezing
 
 BrowserAs = Callable[[str], Browser]
 
@@ -52,18 +52,18 @@ def shown(html: str) -> list[str]:
 
 
 @contextmanager
-def counted(database: Database) -> Iterator[list[str]]:
+def counted() -> Iterator[list[str]]:
     statements: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
         if statement.lstrip().upper().startswith(("SELECT", "WITH")):
             statements.append(statement)
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 # --- bytes --------------------------------------------------------------------------------------------------------
@@ -101,7 +101,8 @@ def test_other_sizes_and_unknown_images_are_not_found(browser_as: BrowserAs, pet
 
 def test_a_stranger_sees_no_picture(app: Flask, pets: dict[str, int]) -> None:
     answer = app.test_client().get(f"/images/{pets['cat/0.png']}/full")
-    assert (answer.status_code, answer.location) == (303, f"/login?next=/images/{pets['cat/0.png']}/full")
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert answer.data != draw(pets["cat/0.png"])
 
 
 def test_a_file_that_is_gone_is_drawn_as_missing_and_the_page_says_so(
@@ -132,7 +133,7 @@ def test_the_grid_costs_the_same_at_3_and_30_images(app: Flask, database: Databa
     browser = browser_as("reviewer")
     costs = []
     for name in ("pets", "many"):
-        with counted(database) as statements:
+        with counted() as statements:
             html = browser.get(f"/d/{name}/images").get_data(as_text=True)
         costs.append((len(shown(html)), len(statements)))
     assert costs == [(3, 7), (30, 7)]
@@ -321,6 +322,109 @@ def test_many_refuses_nothing_chosen_nothing_to_change_and_too_much(
     many = browser.post("/d/pets/images/bulk", {"verdict": "exclude", "everything": "yes"})
     assert (many.status_code, "more than 5 images" in many.get_data(as_text=True)) == (422, True)
     assert browser_as("viewer").post("/d/pets/images/bulk", {"verdict": "exclude"}).status_code == 403
+
+
+def test_ambiguous_asks_between_which_classes(browser_as: BrowserAs, database: Database, pets: dict[str, int]) -> None:
+    browser, ids = browser_as("reviewer"), class_ids(database)
+    form: dict[str, object] = {"verdict": "ambiguous", "image": [pets["cat/0.png"], pets["dog/0.png"]]}
+    asked = browser.post("/d/pets/images/bulk", form).get_data(as_text=True)
+    assert "Between which classes?" in asked
+    assert "Ambiguous needs two" in browser.post("/d/pets/images/bulk", form | {"class_ids": [ids["cat"]]}).get_data(
+        as_text=True
+    )
+    assert browser.post("/d/pets/images/bulk/apply", form_of(asked) | {"stamp": "x"}).status_code == 422
+    html = browser.post("/d/pets/images/bulk", form_of(asked) | {"class_ids": [ids["cat"], ids["dog"]]}).get_data(
+        as_text=True
+    )
+    assert "Mark 2 images as ambiguous" in html
+    browser.post("/d/pets/images/bulk/apply", form_of(html))
+    with database.read() as session:
+        image = session.get_one(Image, pets["dog/0.png"])
+        assert (image.status, image.ambiguous_ids) == ("ambiguous", [ids["cat"], ids["dog"]])
+    assert "as ambiguous between cat and dog." in browser.get("/d/pets/images").get_data(as_text=True)
+    browser.post("/d/pets/undo")
+    with database.read() as session:
+        assert session.get_one(Image, pets["dog/0.png"]).status == "active"
+
+
+def test_gold_is_for_leads_and_changes_nothing_else(
+    browser_as: BrowserAs, database: Database, pets: dict[str, int]
+) -> None:
+    change(database, "dog/1.png", label_id=None, base_label_id=None)
+    reviewer, lead = browser_as("reviewer"), browser_as("lead")
+    wanted = {"verdict": "gold", "everything": "yes"}
+    assert reviewer.post("/d/pets/images/bulk", {"verdict": "gold", "image": [1]}).status_code == 403
+    html = lead.post("/d/pets/images/bulk", wanted).get_data(as_text=True)
+    assert "Make 5 images gold" in html
+    assert "1 image left alone: without a label nobody knows what it shows." in html
+    lead.post("/d/pets/images/bulk/apply", form_of(html))
+    with database.read() as session:
+        images = list(session.scalars(select(Image)))
+        assert all(image.gold_id == image.label_id for image in images)
+        assert {image.label_source for image in images} == {"imported"}
+    assert len(shown(lead.get("/d/pets/images?mark=gold").get_data(as_text=True))) == 5
+    hidden = reviewer.get("/d/pets/images?mark=gold")
+    assert (hidden.status_code, "gold" in hidden.get_data(as_text=True)) == (422, False)
+    html = lead.post("/d/pets/images/bulk?split=train", {"verdict": "ungold", "everything": "yes"}).get_data(
+        as_text=True
+    )
+    assert "Take the gold mark from 3 images" in html
+    lead.post("/d/pets/images/bulk/apply?split=train", form_of(html))
+    assert len(shown(lead.get("/d/pets/images?mark=gold").get_data(as_text=True))) == 2
+    lead.post("/d/pets/undo")
+    assert len(shown(lead.get("/d/pets/images?mark=gold").get_data(as_text=True))) == 5
+
+
+def test_a_list_by_flags_decides_on_a_frozen_split_only_by_force(
+    browser_as: BrowserAs, database: Database, pets: dict[str, int]
+) -> None:
+    ids = class_ids(database)
+    for path in pets:
+        change(database, path, predicted_id=ids["owl"], confidence=0.9)
+    lead = browser_as("lead")
+    with database.write() as session:
+        dataset = session.scalars(select(Dataset)).one()
+        user = session.scalars(select(User).where(User.role == "lead")).one()
+        freezing.freeze(session, dataset=dataset, user=user, split="test")
+    url, wanted = f"predicted={ids['owl']}", {"verdict": "relabel", "class_id": ids["owl"], "everything": "yes"}
+    html = lead.post(f"/d/pets/images/bulk?{url}", wanted).get_data(as_text=True)
+    assert "Test is frozen" in html
+    refused = lead.post(f"/d/pets/images/bulk/apply?{url}", form_of(html))
+    assert refused.status_code == 422
+    assert "2 of these images stand in test, which is frozen" in refused.get_data(as_text=True)
+    forced = form_of(html) | {"force": "yes", "forced": "they are all owls"}
+    assert lead.post(f"/d/pets/images/bulk/apply?{url}", forced).status_code == 303
+    plain = lead.post("/d/pets/images/bulk?split=test", {"verdict": "exclude", "everything": "yes"})
+    assert "is frozen" not in plain.get_data(as_text=True)
+
+
+def test_a_queue_is_made_of_what_the_list_shows(
+    browser_as: BrowserAs, database: Database, pets: dict[str, int]
+) -> None:
+    lead, dog = browser_as("lead"), class_ids(database)["dog"]
+    page = lead.get(f"/d/pets/images?class={dog}&split=train").get_data(as_text=True)
+    assert "Review it" in page
+    form = {name: value[0] for name, value in form_of(page).items() if name != "csrf_token"}
+    assert form == {"recipe": "filter", "label": "dog", "split": "train"}
+    card = lead.post("/d/pets/queues/build", form | {"view": "card"})
+    grid = lead.post("/d/pets/queues/build", form | {"view": "sweep"})
+    assert (card.location, grid.location) == ("/d/pets/queues/1", "/d/pets/queues/2/sweep")
+    assert "Are all of these" in lead.get(grid.location).get_data(as_text=True)
+    everything = lead.get("/d/pets/images").get_data(as_text=True)
+    assert "Review these 6" in everything
+    assert "Sweep these 6" in everything
+    assert "Review these" not in browser_as("reviewer").get("/d/pets/images").get_data(as_text=True)
+    asked = lead.post("/d/pets/queues/build", form | {"view": "sweep", "opinions": "3"})
+    assert "asks 3 reviewers about each image" in lead.get(asked.location).get_data(as_text=True)
+
+
+def test_more_than_fit_at_once_is_said(
+    browser_as: BrowserAs, pets: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_decisions, "MOST", 5)
+    html = browser_as("lead").get("/d/pets/images").get_data(as_text=True)
+    assert "All that match at once: 5 at most, so narrow the filters." in html
+    assert 'name="everything"' not in html
 
 
 # --- one image ----------------------------------------------------------------------------------------------------

@@ -60,17 +60,16 @@ def list_drawn(session: Session, dataset_id: int, image_ids: Sequence[int]) -> s
     return found
 
 
-def drop_open_items(session: Session, dataset_id: int, *, split: str, recipes: Sequence[str]) -> int:
-    """Take the images of a split that wait out of the open queues of these recipes; returns how many items went."""
-    queues = list(
-        session.scalars(
-            select(Queue.id).where(Queue.dataset_id == dataset_id, Queue.closed_at.is_(None), Queue.recipe.in_(recipes))
-        )
-    )
+def list_open_queues(session: Session, dataset_id: int) -> list[Queue]:
+    return list(session.scalars(select(Queue).where(Queue.dataset_id == dataset_id, Queue.closed_at.is_(None))))
+
+
+def drop_open_items(session: Session, dataset_id: int, *, split: str, queue_ids: Sequence[int]) -> int:
+    """Take the images of a split that wait out of these queues; returns how many items went."""
     of_split = select(Image.id).where(Image.dataset_id == dataset_id, Image.split == split)
     gone = session.execute(
         delete(QueueItem)
-        .where(QueueItem.queue_id.in_(queues), QueueItem.done_action.is_(None), QueueItem.image_id.in_(of_split))
+        .where(QueueItem.queue_id.in_(queue_ids), QueueItem.done_action.is_(None), QueueItem.image_id.in_(of_split))
         .execution_options(synchronize_session=False)
     )
     left = (
@@ -82,7 +81,7 @@ def drop_open_items(session: Session, dataset_id: int, *, split: str, recipes: S
     expected = select(func.sum(QueueItem.p_wrong)).where(QueueItem.queue_id == Queue.id).correlate(Queue)
     session.execute(
         update(Queue)
-        .where(Queue.id.in_(queues))
+        .where(Queue.id.in_(queue_ids))
         .values(size=left, expected_hits=expected.scalar_subquery())
         .execution_options(synchronize_session="fetch")
     )

@@ -16,6 +16,7 @@ from workbench.errors import Invalid
 from workbench.models import Attribute, Image
 
 COUNT_UP_TO = 50_000  # beyond this a list says "more than": an exact count would look at every row
+MARKS = ("disputed", "gold")
 NONE = 0  # the class id that stands for "no label"
 _CHUNK = 500  # bound variables per statement
 
@@ -36,6 +37,7 @@ class ImageFilter:
     p_wrong_to: float | None = None
     text: str | None = None  # anywhere in the path, letter case ignored
     attribute: tuple[str, str] | None = None  # name, value
+    mark: str | None = None  # one of MARKS
 
     @property
     def is_empty(self) -> bool:
@@ -183,6 +185,24 @@ def list_ids(session: Session, dataset_id: int, found: ImageFilter, *, limit: in
     return list(session.scalars(_where(select(Image.id), dataset_id, found).order_by(Image.id).limit(limit)))
 
 
+def list_matches(
+    session: Session, dataset_id: int, found: ImageFilter, *, sort: str, without: str | None, limit: int | None
+) -> Sequence[Any]:
+    """(id, label id, predicted id, P(wrong)) of the images that match, in the order of the list.
+
+    without: a split whose images are left out.
+    """
+    columns: list[Any] = [Image.id, Image.label_id, Image.predicted_id, Image.p_wrong]
+    query = _where(select(*columns), dataset_id, found)
+    if without is not None:
+        query = query.where(Image.split.is_distinct_from(without))
+    column = SORTS[sort].column
+    if column is not None:
+        query = query.order_by(column.is_(None), column.desc() if SORTS[sort].descending else column)
+    last = Image.id.desc() if SORTS[sort].descending else Image.id
+    return session.execute(query.order_by(last).limit(limit)).all()
+
+
 def _where(query: Select[Any], dataset_id: int, found: ImageFilter) -> Select[Any]:
     return query.where(Image.dataset_id == dataset_id, *_conditions(found))
 
@@ -209,6 +229,10 @@ def _conditions(found: ImageFilter) -> Iterator[ColumnElement[bool]]:
     if found.attribute is not None:
         name, value = found.attribute
         yield Image.id.in_(select(Attribute.image_id).where(Attribute.name == name, Attribute.value == value))
+    if found.mark == "disputed":
+        yield Image.disputed.is_(True)
+    if found.mark == "gold":
+        yield Image.gold_id.is_not(None)
 
 
 def _range(column: InstrumentedAttribute[Any], low: float | None, high: float | None) -> Iterator[ColumnElement[bool]]:

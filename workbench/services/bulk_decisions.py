@@ -12,10 +12,12 @@ from workbench.models import Class, Dataset, Image, User
 from workbench.queries import decisions as log
 from workbench.queries import image_lists
 from workbench.queries.image_lists import ImageFilter
-from workbench.services import decisions
+from workbench.services import decisions, opinions
 
-VERDICTS = ("relabel", "exclude", "restore")
+VERDICTS = ("relabel", "exclude", "restore", "ambiguous", "gold", "ungold")
+OF_LEADS = ("gold", "ungold")
 MOST = 10_000  # one request holds the writer meanwhile
+IMAGES_PER_SECOND = 2500  # written by one request, on a slow machine
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,17 @@ class Plan:
 
     verdict: str
     into: Class | None
+    between: list[Class]  # of ambiguous
     changing: list[Image]
     unchanged: int  # already as the verdict says
+    unfit: int  # gold: without a label, so that nobody knows what they show
     labels: list[tuple[int | None, int]]  # label now and how many of the changing ones, most first
     stamp: str
+
+    @property
+    def seconds(self) -> int:
+        """How long it takes, roughly."""
+        return round(len(self.changing) / IMAGES_PER_SECOND)
 
 
 def plan(
@@ -36,6 +45,7 @@ def plan(
     dataset: Dataset,
     verdict: str,
     into: Class | None = None,
+    between: Sequence[Class] = (),
     image_ids: Sequence[int] = (),
     found: ImageFilter | None = None,
 ) -> Plan:
@@ -51,9 +61,19 @@ def plan(
     images = [image for image in image_lists.get_images(session, image_ids) if image.dataset_id == dataset.id]
     if not images:
         raise Invalid("Nothing was chosen: tick at least one image.")
-    changing = [image for image in images if _would_change(image, verdict, into)]
-    labels = Counter(image.label_id for image in changing).most_common()
-    return Plan(verdict, into, changing, len(images) - len(changing), labels, _stamp(changing))
+    unfit = [image for image in images if verdict == "gold" and image.label_id is None]
+    others = [image for image in images if image not in unfit] if unfit else images
+    changing = [image for image in others if _would_change(image, verdict, into, between)]
+    return Plan(
+        verdict=verdict,
+        into=into,
+        between=list(between),
+        changing=changing,
+        unchanged=len(others) - len(changing),
+        unfit=len(unfit),
+        labels=Counter(image.label_id for image in changing).most_common(),
+        stamp=_stamp(changing),
+    )
 
 
 def apply(
@@ -75,8 +95,16 @@ def apply(
         return action
     if made.stamp != stamp:
         raise Conflict("Somebody decided on some of these images meanwhile; look at the list again.")
+    if made.verdict in OF_LEADS:
+        ids, is_gold = [image.id for image in made.changing], made.verdict == "gold"
+        return opinions.set_gold(session, dataset=dataset, user=user, image_ids=ids, is_gold=is_gold, action=action)
     lines = [
-        decisions.make_line(image, verdict=made.verdict, class_id=made.into.id if made.into else None)
+        decisions.make_line(
+            image,
+            verdict=made.verdict,
+            class_id=made.into.id if made.into else None,
+            class_ids=[cls.id for cls in made.between],
+        )
         for image in made.changing
     ]
     return decisions.submit(
@@ -84,10 +112,18 @@ def apply(
     )
 
 
-def _would_change(image: Image, verdict: str, into: Class | None) -> bool:
-    if verdict == "relabel":
-        return image.status != "active" or into is None or image.label_id != into.id
-    return (image.status == "excluded") == (verdict == "restore")
+def _would_change(image: Image, verdict: str, into: Class | None, between: Sequence[Class]) -> bool:
+    match verdict:
+        case "relabel":
+            return image.status != "active" or into is None or image.label_id != into.id
+        case "ambiguous":
+            return image.status != "ambiguous" or set(image.ambiguous_ids or ()) != {cls.id for cls in between}
+        case "gold":
+            return image.gold_id != image.label_id
+        case "ungold":
+            return image.gold_id is not None
+        case _:
+            return (image.status == "excluded") == (verdict == "restore")
 
 
 def _stamp(images: Sequence[Image]) -> str:

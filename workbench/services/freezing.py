@@ -13,7 +13,7 @@ from workbench.queries import datasets as dataset_queries
 from workbench.queries import freezing as queries
 from workbench.services import decisions
 from workbench.services.decisions import Line
-from workbench.services.protection import FLAG_RECIPES
+from workbench.services.protection import is_flagged
 
 MEASURING = ("test", "validation")  # what can be frozen, the first that a data set has
 
@@ -48,7 +48,8 @@ def freeze(session: Session, *, dataset: Dataset, user: User, split: str | None 
     images = queries.count_in_split(session, dataset.id, found)
     detail: dict[str, Any] = {"split": found, "images": images, "reason": reason.strip()}
     decisions.submit(session, dataset=dataset, user=user, lines=[Line("freeze", detail=detail)])
-    return queries.drop_open_items(session, dataset.id, split=found, recipes=FLAG_RECIPES)
+    flagged = [queue.id for queue in queries.list_open_queues(session, dataset.id) if is_flagged(queue)]
+    return queries.drop_open_items(session, dataset.id, split=found, queue_ids=flagged)
 
 
 def unfreeze(session: Session, *, dataset: Dataset, user: User, reason: str) -> None:

@@ -16,7 +16,6 @@ from workbench.services.recipes import RECIPES
 if TYPE_CHECKING:
     from workbench.services.decisions import Line
 
-FLAG_RECIPES = tuple(name for name, recipe in RECIPES.items() if recipe.needs_run)
 _CLEANING = (*VERDICTS, "restore")
 _LONGEST_REASON = 500
 
@@ -24,13 +23,17 @@ _LONGEST_REASON = 500
 def follows_flags(session: Session, queue_id: int | None) -> bool:
     """Whether a queue was built from what a run says about the images."""
     queue = session.get(Queue, queue_id) if queue_id is not None else None
-    return queue is not None and queue.recipe in FLAG_RECIPES
+    return queue is not None and is_flagged(queue)
+
+
+def is_flagged(queue: Queue) -> bool:
+    return RECIPES[queue.recipe].follows_flags(queue.params)
 
 
 def is_guarded(dataset: Dataset, queue: Queue, images: Iterable[Image]) -> bool:
     """Whether a verdict on one of these images in this queue needs force."""
     frozen = dataset.frozen_split
-    return frozen is not None and queue.recipe in FLAG_RECIPES and any(image.split == frozen for image in images)
+    return frozen is not None and is_flagged(queue) and any(image.split == frozen for image in images)
 
 
 def protect(

@@ -8,14 +8,14 @@ from werkzeug.datastructures import MultiDict
 
 from workbench.models import SPLITS, STATUSES, Class
 from workbench.queries.image_lists import NONE, SORTS, ImageFilter
+from workbench.services import image_filters
+from workbench.services.image_filters import AGREEMENTS, SOURCES
 
 FIELDS = (
     "class", "split", "status", "source", "agreement", "predicted",
-    "confidence_from", "confidence_to", "p_from", "p_to", "text", "attribute",
+    "confidence_from", "confidence_to", "p_from", "p_to", "text", "attribute", "mark",
 )  # fmt: skip
-MODEL_SORTS = ("p_wrong", "confidence")
-SOURCES = {"imported": "as imported", "decision": "decided here", "consensus": "consensus"}
-AGREEMENTS = {"agree": "prediction agrees", "disagree": "prediction disagrees"}
+_PARAMS = {"class": "label", "text": "path", "p_from": "p_wrong_from", "p_to": "p_wrong_to"}  # field -> as it is stored
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ActiveFilter:
     without: dict[str, str]  # the fields of the form without this filter
 
 
-def parse_filter(args: MultiDict[str, str], classes: Sequence[Class]) -> FilterForm:
-    """A field that makes no sense is left out of the filter and named in `problems`."""
+def parse_filter(args: MultiDict[str, str], classes: Sequence[Class], *, marks: Sequence[str]) -> FilterForm:
+    """A field that makes no sense is left out of the filter and named in `problems`. marks: what may be asked for."""
     typed = {field: args.get(field, "").strip() for field in FIELDS}
     problems: dict[str, str] = {}
     class_ids = {str(cls.id): cls.id for cls in classes}
@@ -53,6 +53,7 @@ def parse_filter(args: MultiDict[str, str], classes: Sequence[Class]) -> FilterF
         p_wrong_to=number["p_to"],
         text=typed["text"] or None,
         attribute=_parse_attribute(typed, problems),
+        mark=_choose(typed, "mark", {name: name for name in marks}, problems),
     )
     sort = args.get("sort", "id")
     return FilterForm(typed, found, problems, sort if sort in SORTS else "id")
@@ -91,10 +92,14 @@ def _parse_attribute(typed: Mapping[str, str], problems: dict[str, str]) -> tupl
     return name.strip(), value.strip()
 
 
-def follows_flags(form: FilterForm) -> bool:
+def params_of(form: FilterForm, classes: Sequence[Class]) -> dict[str, Any]:
+    """The filter and the order as they are stored, for a queue of what the list shows."""
+    return image_filters.write(form.found, {cls.id: cls.name for cls in classes}, sort=form.sort)
+
+
+def follows_flags(form: FilterForm, classes: Sequence[Class]) -> bool:
     """Whether a model's opinion chooses or orders what the list shows."""
-    chosen = ("agreement", "predicted", "confidence_from", "confidence_to", "p_from", "p_to")
-    return any(form.typed[field] for field in chosen) or form.sort in MODEL_SORTS
+    return image_filters.follows_flags(params_of(form, classes))
 
 
 def fields_of(form: FilterForm) -> dict[str, str]:
@@ -106,34 +111,12 @@ def fields_of(form: FilterForm) -> dict[str, str]:
 def list_active(form: FilterForm, classes: Sequence[Class]) -> list[ActiveFilter]:
     """The filters in force, in words, each with the form as it is without it."""
     kept = fields_of(form)
-    names = {str(cls.id): cls.name for cls in classes} | {"none": "no label"}
+    words = dict(image_filters.describe(params_of(form, classes)))
     return [
-        ActiveFilter(_describe(field, kept[field], names), {key: words for key, words in kept.items() if key != field})
+        ActiveFilter(words[_PARAMS.get(field, field)], {key: typed for key, typed in kept.items() if key != field})
         for field in FIELDS
         if field in kept
     ]
-
-
-def _describe(field: str, words: str, names: Mapping[str, str]) -> str:
-    match field:
-        case "class":
-            return f"labelled {names[words]}"
-        case "predicted":
-            return f"predicted {names[words]}"
-        case "split":
-            return "in no split" if words == "none" else f"in {words}"
-        case "source":
-            return SOURCES[words]
-        case "agreement":
-            return AGREEMENTS[words]
-        case "text":
-            return f"path has “{words}”"
-        case "confidence_from" | "confidence_to":
-            return f"confidence {'≥' if field.endswith('from') else '≤'} {words}"
-        case "p_from" | "p_to":
-            return f"P(wrong) {'≥' if field.endswith('from') else '≤'} {words}"
-        case _:  # status, attribute
-            return words.replace("=", " = ")
 
 
 def read_force(form: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 """Images: the grid, one image, its bytes, one verdict on many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -9,21 +9,22 @@ from flask.typing import ResponseReturnValue
 
 from workbench import storage
 from workbench.config import bundled
-from workbench.errors import Conflict, Frozen, Invalid, NotFound
-from workbench.models import Dataset, Image
+from workbench.errors import Conflict, Forbidden, Frozen, Invalid, NotFound
+from workbench.models import Class, Dataset, Image
 from workbench.queries import datasets, image_details, image_lists
-from workbench.queries.image_lists import SORTS, Cursor
+from workbench.queries.image_lists import MARKS, SORTS, Cursor
 from workbench.services import bulk_decisions, decisions
 from workbench.services.image_details import describe
+from workbench.services.image_filters import AGREEMENTS, SOURCES
+from workbench.services.recipes import RECIPES
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, home, page, say
 from workbench.web.image_forms import (
-    AGREEMENTS,
-    SOURCES,
     FilterForm,
     fields_of,
     follows_flags,
     list_active,
+    params_of,
     parse_filter,
     read_force,
 )
@@ -40,7 +41,7 @@ SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")  # n
 def grid(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
     classes = datasets.list_classes(db(), dataset.id)
-    form = parse_filter(request.args, classes)
+    form = _parse_filter(classes)
     found = image_lists.list_images(
         db(), dataset.id, form.found, sort=form.sort, after=_cursor("after", form), before=_cursor("before", form),
         limit=PAGE,
@@ -62,12 +63,24 @@ def grid(name: str) -> ResponseReturnValue:
         sources=SOURCES,
         agreements=AGREEMENTS,
         attribute_names=image_details.list_attribute_names(db()),
+        mark_choices=_list_marks(),
+        params=params_of(form, classes),
+        most_in_queue=RECIPES["filter"].default_limit,
     )
 
 
 def _cursor(field: str, form: FilterForm) -> Cursor | None:
     words = request.args.get(field)
     return Cursor.parse(words, sort=form.sort) if words else None
+
+
+def _parse_filter(classes: Sequence[Class]) -> FilterForm:
+    return parse_filter(request.args, classes, marks=_list_marks())
+
+
+def _list_marks() -> Sequence[str]:
+    """Which images are gold is for leads to know: they measure the reviewers."""
+    return [mark for mark in MARKS if mark != "gold" or me().may("lead")]
 
 
 @blueprint.post("/d/<name>/images/bulk")
@@ -83,41 +96,51 @@ def preview_bulk(name: str) -> ResponseReturnValue:
 def apply_bulk(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
     classes = datasets.list_classes(db(), dataset.id)
+    form = _parse_filter(classes)
     action = request.form.get("action") or decisions.new_action()
     made = _make_plan(dataset)
-    by_flags = follows_flags(parse_filter(request.args, classes))
+    _check_classes(made)
     try:
         bulk_decisions.apply(
             db(), made, dataset=dataset, user=me(), stamp=request.form.get("stamp", ""), action=action,
-            by_flags=by_flags, forced=read_force(request.form),
+            by_flags=follows_flags(form, classes), forced=read_force(request.form),
         )  # fmt: skip
     except (Conflict, Frozen) as refusal:
         say(str(refusal), kind="problem")
         return _show_plan(dataset, made, status=refusal.status)
-    kept: dict[str, Any] = {**fields_of(parse_filter(request.args, classes))}
-    back = url_for("images.grid", name=name, **kept)
-    return done(back, f"{_past(made)}. One undo in the history takes it back.")
+    back: dict[str, Any] = {**fields_of(form)}
+    return done(url_for("images.grid", name=name, **back), f"{_past(made)}. One undo in the history takes it back.")
+
+
+def _check_classes(made: bulk_decisions.Plan) -> None:
+    if made.verdict == "ambiguous" and len(made.between) < 2:
+        raise Invalid("Ambiguous needs two or more classes.")
 
 
 def _make_plan(dataset: Dataset) -> bulk_decisions.Plan:
     classes = datasets.list_classes(db(), dataset.id)
+    verdict = request.form.get("verdict", "")
     everything = request.form.get("everything") == "yes"
     if everything and not me().may("lead"):
         raise Invalid("Deciding on everything that matches is for leads; tick the images instead.")
-    class_id = request.form.get("class_id", type=int)
+    if verdict in bulk_decisions.OF_LEADS and not me().may("lead"):
+        raise Forbidden("Gold images are for leads: they measure the reviewers.")
+    class_id, class_ids = request.form.get("class_id", type=int), request.form.getlist("class_ids", type=int)
     return bulk_decisions.plan(
         db(),
         dataset=dataset,
-        verdict=request.form.get("verdict", ""),
+        verdict=verdict,
         into=next((cls for cls in classes if cls.id == class_id), None),
+        between=[cls for cls in classes if cls.id in class_ids],
         image_ids=request.form.getlist("image", type=int),
-        found=parse_filter(request.args, classes).found if everything else None,
+        found=_parse_filter(classes).found if everything else None,
     )
 
 
 def _show_plan(dataset: Dataset, made: bulk_decisions.Plan, *, status: int = 200) -> Response:
     classes = datasets.list_classes(db(), dataset.id)
-    form = parse_filter(request.args, classes)
+    form = _parse_filter(classes)
+    guarded = made.verdict not in bulk_decisions.OF_LEADS and follows_flags(form, classes)
     return page(
         "images/bulk.html",
         status=status,
@@ -128,16 +151,26 @@ def _show_plan(dataset: Dataset, made: bulk_decisions.Plan, *, status: int = 200
         kept=fields_of(form),
         active=list_active(form, classes),
         action=decisions.new_action(),
-        guarded=follows_flags(form) and any(image.split == dataset.frozen_split for image in made.changing),
+        guarded=guarded and any(image.split == dataset.frozen_split for image in made.changing),
         forced=request.form.get("forced", ""),
+        asks=made.verdict == "ambiguous" and len(made.between) < 2,
     )
+
+
+_PAST = {
+    "relabel": "Relabelled {} to {}",
+    "exclude": "Excluded {}",
+    "restore": "Restored {}",
+    "ambiguous": "Marked {} as ambiguous between {}",
+    "gold": "Made {} gold",
+    "ungold": "Took the gold mark from {}",
+}
 
 
 def _past(made: bulk_decisions.Plan) -> str:
     images = f"{len(made.changing):,} image{'' if len(made.changing) == 1 else 's'}"
-    if made.into is not None and made.verdict == "relabel":
-        return f"Relabelled {images} to {made.into.name}"
-    return f"{'Excluded' if made.verdict == 'exclude' else 'Restored'} {images}"
+    classes = [made.into] if made.into else made.between
+    return _PAST[made.verdict].format(images, " and ".join(cls.name for cls in classes))
 
 
 @blueprint.get("/d/<name>/images/<int:image_id>")
@@ -147,7 +180,7 @@ def show(name: str, image_id: int) -> ResponseReturnValue:
 
 
 def _show_image(dataset: Dataset, image: Image, *, status: int = 200, problem: str = "") -> Response:
-    details = describe(db(), home(), dataset=dataset, image=image)
+    details = describe(db(), home(), dataset=dataset, image=image, viewer=me())
     return page(
         "images/image.html",
         status=status,

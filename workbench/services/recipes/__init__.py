@@ -4,6 +4,7 @@ from workbench.errors import Invalid
 from workbench.services.recipes import (
     confusion,
     disagreement,
+    filtered,
     label_issues,
     near_duplicates,
     random_sample,
@@ -18,6 +19,7 @@ RECIPES: dict[str, Recipe] = {
     "disagreement": disagreement.RECIPE,
     "near_duplicates": near_duplicates.RECIPE,
     "random": random_sample.RECIPE,
+    "filter": filtered.RECIPE,
 }
 
 

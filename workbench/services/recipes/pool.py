@@ -15,7 +15,7 @@ Parse = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Pool:
-    """The N images that a recipe chooses from, one row each, ascending by id.
+    """The N images that a recipe chooses from, one row each, ascending by id; matches of a filter in its order.
 
     predictions, against: of the run, and of the run it is compared with, row by row for the same images; their
     `features` are left out. groups: the open duplicate groups, for recipes that ask for them.
@@ -29,6 +29,9 @@ class Pool:
     against_id: int | None = None
     against: Predictions | None = None
     groups: Sequence["PoolGroup"] = ()
+    # for recipes that ask for matches, (N,): what the promoted run says, 0 for nothing, and its P(wrong), NaN for none
+    predicted_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    p_wrong: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def name(self, class_id: int) -> str:
         return self.class_names.get(class_id, "nothing")
@@ -78,8 +81,14 @@ class Recipe:
     params: Mapping[str, Parse] = field(default_factory=dict)
     needs_run: bool = True
     needs_groups: bool = False
+    needs_matches: bool = False  # the pool is what its params, a filter, match
     keeps_reviewed: bool = False  # also images that a reviewer has decided on
     default_limit: int | None = None
+    flags: Callable[[Mapping[str, Any]], bool] | None = None  # which params let a model's opinion choose
+
+    def follows_flags(self, params: Mapping[str, Any]) -> bool:
+        """Whether what a run says chooses or orders the images."""
+        return self.needs_run or (self.flags is not None and self.flags(params))
 
 
 def read_predictions(pool: Pool) -> Predictions:
