@@ -47,7 +47,8 @@ def paragraph_of(name: str) -> str:
 @pytest.mark.parametrize("name", CALLABLE)
 def test_the_command_is_documented_with_all_its_options(name: str) -> None:
     paragraph = paragraph_of(name)
-    options = {word for param in CALLABLE[name].params for word in param.opts if isinstance(param, click.Option)}
+    params = [param for param in CALLABLE[name].params if isinstance(param, click.Option)]
+    options = {word for param in params for word in (*param.opts, *param.secondary_opts)}
     assert {option for option in options - EVERYWHERE if option not in paragraph} == set()
     documented = set(re.findall(r"--[a-z][a-z-]*", paragraph.split("–")[0]))
     assert documented - options == set()

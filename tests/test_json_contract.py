@@ -23,6 +23,7 @@ NUMBER = (int, float)
 MAYBE_TEXT = (str, type(None))
 MAYBE_NUMBER = (int, float, type(None))
 COUNTS = {str: int}
+FIGURE = {"value": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER, "n": int}
 TINY = ("--set", "image_size=16", "--set", "threads=1", "--set", "batch_size=16", "--set", "precision=float32")
 
 
@@ -99,6 +100,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "queue list": ("queue", "list", *data),
         "queue items": ("queue", "items", "1"),
         "decide": ("decide", *data, "--file", verdicts, "--as", "carol"),
+        "agreement": ("agreement", *data, "--source", "all"),
         "leaks": ("leaks", *data, "--run", "1"),
         "split": ("split", *data, "--train", "0.6", "--validation", "0.2", "--test", "0.2"),
         "freeze": ("freeze", *data, "--reason", "from now on"),
@@ -115,7 +117,9 @@ def said(folder: Path) -> dict[str, Answer]:
         "unfreeze": ("unfreeze", *data, "--reason", "done"),
         "export": ("export", folder / "exported", *data, "--format", "csv"),
         "user add": ("user", "add", "dora", "--role", "lead"),
+        "user invite": ("user", "invite", "--role", "viewer", "--note", "Ann"),
         "login-link": ("login-link", "dora"),
+        "log": ("log", *data),
         "check": ("check",),
         "backup": ("backup", folder / "all.tar.gz"),
         "status": ("status",),
@@ -272,6 +276,19 @@ CONTRACT: dict[str, Any] = {
         ],
     },
     "decide": {"dataset": str, "decided": int, "by": COUNTS},
+    "agreement": {
+        "dataset": str, "source": str, "images": int, "opinions": int, "disputed": int, "alpha": FIGURE,
+        "observed": FIGURE, "chance": MAYBE_NUMBER, "fleiss": FIGURE,
+        "reviewers": [
+            {
+                "name": str, "decisions": int, "opinions": int, "per_hour": MAYBE_NUMBER, "seconds": MAYBE_NUMBER,
+                "changes": FIGURE, "others": FIGURE, "gold": FIGURE, "undone": int,
+            }
+        ],
+        "pairs": [{"one": str, "other": str, "kappa": FIGURE, "observed": FIGURE}],
+        "classes": [{"class": str, "said": int, "images": int, "specific": MAYBE_NUMBER, "alpha": FIGURE}],
+        "confused": [{"one": str, "other": str, "images": int}],
+    },
     "leaks": {
         "dataset": str, "min_p": NUMBER, "scanned": bool, "frozen": MAYBE_TEXT,
         "splits": [
@@ -297,7 +314,18 @@ CONTRACT: dict[str, Any] = {
         "missing": REFUSED,
     },
     "user add": {"user": str, "role": str},
+    "user invite": {"role": str, "note": str, "expires_at": str, "url": str},
     "login-link": {"user": str, "url": str},
+    "log": {
+        "dataset": str,
+        "lines": [
+            {
+                "line": int, "time": str, "user": str, "role": str, "kind": str, "verdict": str, "path": str,
+                "class": str, "classes": [str], "text": str, "queue": str, "counts": bool, "action": str, "undoes": str,
+                "seconds": MAYBE_NUMBER, "detail": dict,
+            }
+        ],
+    },
     "check": {
         "ok": bool, "faults": [str],
         "datasets": [{"dataset": str, "images": int, "decisions": int, "differences": [{str: object}]}],

@@ -32,7 +32,8 @@ NEEDS = {
             (
                 "agreement.adjudication", "agreement.case", "agreement.images", "agreement.index",
                 "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
-                "duplicates.show", "exports.download", "exports.index", "history.index", "home.datasets", "home.show",
+                "duplicates.show", "exports.download", "exports.index", "history.index", "history.save",
+                "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
                 "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show", "settings.show",
@@ -45,10 +46,11 @@ NEEDS = {
         **dict.fromkeys(("accounts.log_out", "settings.save", "settings.save_keys"), "viewer"),
         **dict.fromkeys(
             (
-                "duplicates.settle", "duplicates.undo", "exports.start", "history.undo", "images.apply_bulk",
+                "answers.send", "duplicates.settle", "duplicates.undo", "exports.start", "history.undo",
+                "images.apply_bulk",
                 "images.decide", "images.preview_bulk", "jobs.cancel", "jobs.retry", "review.blind", "review.comment",
-                "review.decide", "review.lease", "review.redo", "review.skip", "sweeps.lease", "sweeps.look_ahead", "sweeps.settle",
-                "review.undo",
+                "review.decide", "review.lease", "review.redo", "review.skip", "review.undo", "sweeps.lease",
+                "sweeps.look_ahead", "sweeps.settle",
             ),
             "reviewer",
         ),
@@ -109,6 +111,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "size": 48,
         "invitation_id": invitations.invite(session, user=user, role="reviewer")[0].id,
         "token": "nobody",
+        "ending": "csv",
         "filename": "icon.svg",
     }
 

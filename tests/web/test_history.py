@@ -1,7 +1,6 @@
 """The history page: wording, folding, filters, pages, undo by whom."""
 
 import pytest
-from flask import Flask
 
 from tests.conftest import Browser, make_pets
 from tests.review_queues import BrowserAs, add_queue, counted
@@ -243,7 +242,3 @@ def test_the_queue_is_named(database: Database, browser_as: BrowserAs) -> None:
             queue_id=1,
         )
     assert "in Label issues" in text(browser_as("viewer"))
-
-
-def test_a_stranger_is_sent_to_the_login_page(pets_there: None, app: Flask) -> None:
-    assert app.test_client().get(HISTORY).location == f"/login?next={HISTORY}"

@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "predict": "workbench.cli.runs:predict",
     "queue": "workbench.cli.queues:queue",
     "decide": "workbench.cli.decisions:decide",
+    "log": "workbench.cli.history:log",
+    "agreement": "workbench.cli.agreement:agreement",
     "export": "workbench.cli.exports:export",
     "user": "workbench.cli.users:user",
     "login-link": "workbench.cli.users:login_link",

@@ -1,63 +1,19 @@
 """The log read action by action: a bulk action of a thousand lines is one row of a page."""
 
-import functools
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, bindparam, func, literal, select
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session, joinedload
 
 from workbench.models import Dataset, Decision, Image, Import, Queue
 
 
-def list_last_lines(
-    session: Session,
-    *,
-    dataset_id: int,
-    user_id: int | None = None,
-    kinds: Sequence[str] = (),
-    image_id: int | None = None,
-    before: int | None = None,
-    limit: int = 50,
-) -> list[Decision]:
-    """The last line of each action, newest first; `before` is the line that the page before ended with.
-
-    Hops from action to action by index, so that a bulk action costs no more than a single one.
-    """
-    statement = _last_lines(user_id is not None, tuple(kinds), image_id is not None, before is not None)
-    given = {"dataset_id": dataset_id, "user_id": user_id, "image_id": image_id, "before": before, "most": limit}
-    return list(session.scalars(statement, {name: value for name, value in given.items() if value is not None}))
-
-
-@functools.lru_cache(maxsize=128)
-def _last_lines(by_user: bool, kinds: tuple[str, ...], of_image: bool, continued: bool) -> Select[Any]:
-    """Built once per combination of filters: building it costs more than running it."""
-    line = aliased(Decision)
-    wanted = [line.dataset_id == bindparam("dataset_id")]
-    if by_user:
-        wanted.append(line.user_id == bindparam("user_id"))
-    if kinds:
-        wanted.append(line.kind.in_(kinds))
-    if of_image:
-        wanted.append(line.image_id == bindparam("image_id"))
-    start = _newest(line, [*wanted, line.id < _first_id(bindparam("before"))] if continued else wanted)
-    hops = select(start.label("line_id"), literal(1).label("hop")).cte(recursive=True)
-    following = _newest(line, [*wanted, line.id < _first_id(hops.c.line_id)])
-    more = (hops.c.line_id.is_not(None), hops.c.hop < bindparam("most"))
-    hops = hops.union_all(select(following, hops.c.hop + 1).where(*more))
-    query = select(Decision).join(hops, hops.c.line_id == Decision.id).options(joinedload(Decision.user))
-    return query.order_by(Decision.id.desc())
-
-
-def _newest(line: Any, wanted: Sequence[ColumnElement[bool]]) -> ScalarSelect[Any]:
-    return select(line.id).where(*wanted).order_by(line.id.desc()).limit(1).correlate_except(line).scalar_subquery()
-
-
-def _first_id(line_id: ColumnElement[Any]) -> ScalarSelect[Any]:
-    """The first line of the action that a line belongs to."""
-    one, other = aliased(Decision), aliased(Decision)
-    action = select(one.action).where(one.id == line_id).correlate_except(one).scalar_subquery()
-    return select(func.min(other.id)).where(other.action == action).correlate_except(other).scalar_subquery()
+def get_lines(session: Session, line_ids: Sequence[int]) -> list[Decision]:
+    """Newest first, with who wrote them."""
+    if not line_ids:
+        return []
+    query = select(Decision).options(joinedload(Decision.user)).where(Decision.id.in_(line_ids))
+    return list(session.scalars(query.order_by(Decision.id.desc())))
 
 
 def count_lines(session: Session, actions: Sequence[str]) -> dict[str, int]:

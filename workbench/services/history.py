@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,9 +11,10 @@ from sqlalchemy.orm import Session
 from workbench.errors import Forbidden, NotFound
 from workbench.models import Class, Dataset, Decision, Image, Import, User
 from workbench.models.states import fold_image, merge_roots, undone_actions
-from workbench.queries import datasets, review
+from workbench.queries import datasets, log_lines, review
 from workbench.queries import decisions as log
 from workbench.queries import history as queries
+from workbench.queries.log_lines import LogFilter, Sight
 from workbench.queries.review import Picture
 from workbench.services import decisions
 
@@ -46,6 +48,12 @@ class Entry:
     root_lines: int
     root_class: Class | None
     undone_by: Decision | None
+    picked: tuple[Class, ...] = ()  # what an opinion finds possible, where it is “ambiguous”
+
+    @property
+    def is_among_several(self) -> bool:
+        """Whether it is an opinion of several; one of a queue that asks nobody else answers a hidden gold image."""
+        return self.line.kind == "opinion" and (self.line.detail or {}).get("of", 0) > 1
 
     @property
     def groups(self) -> int:
@@ -53,6 +61,11 @@ class Entry:
         if self.lines == 1:
             return int(self.line.kind == "duplicates")
         return sum(lines for kind, _, lines in self.tally if kind == "duplicates")
+
+    @property
+    def words(self) -> str:
+        """What it did, in a few words."""
+        return phrase(self)
 
     @property
     def is_redo(self) -> bool:
@@ -64,17 +77,38 @@ def list_entries(
     session: Session,
     dataset: Dataset,
     *,
-    user_id: int | None = None,
-    kinds: Sequence[str] = (),
+    viewer: User | None = None,
     image_id: int | None = None,
-    before: int | None = None,
+    kinds: Sequence[str] = (),
     limit: int = 50,
 ) -> list[Entry]:
-    """The newest actions first; `before` is the id of the line that the page before ended with."""
-    lines = queries.list_last_lines(
-        session, dataset_id=dataset.id, user_id=user_id, kinds=kinds, image_id=image_id, before=before, limit=limit
+    """The newest actions first, as far as `viewer` may see them; without one, as far as everybody may."""
+    wanted = LogFilter(dataset.id, sight_of(viewer), image_id=image_id, kinds=tuple(kinds))
+    return find_page(session, dataset, wanted, limit=limit).entries
+
+
+def sight_of(viewer: User | None) -> Sight:
+    """Leads see all of the log; others see neither gold images nor what others said blind in a queue that is open."""
+    return Sight(all=viewer is not None and viewer.may("lead"), user_id=viewer.id if viewer else 0)
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """The newest actions that fit, and how to go on: see `workbench.queries.log_lines.Found`."""
+
+    entries: list[Entry]
+    before: int | None
+    looked_to: datetime | None
+
+
+def find_page(
+    session: Session, dataset: Dataset, wanted: LogFilter, *, before: int | None = None, limit: int = 50
+) -> LogPage:
+    """`before`: the line below which to go on."""
+    found = log_lines.find_actions(session, wanted, before=before, limit=limit)
+    return LogPage(
+        describe(session, dataset, queries.get_lines(session, found.line_ids)), found.before, found.looked_to
     )
-    return describe(session, dataset, lines)
 
 
 @dataclass(frozen=True)
@@ -166,6 +200,7 @@ def describe(session: Session, dataset: Dataset, lines: Sequence[Decision]) -> l
                 root_lines=root_counts[root.action] if root else 0,
                 root_class=book.classes.get(root.class_id or 0) if root else None,
                 undone_by=book.undone_by(line.action),
+                picked=book.pick(line),
             )
         )
     return entries
@@ -202,6 +237,11 @@ class _Book:
             ambiguous=tuple(self.classes[found] for found in state.ambiguous_ids if found in self.classes),
             split=state.split,
         )
+
+    def pick(self, line: Decision) -> tuple[Class, ...]:
+        """The classes of an ambiguous opinion."""
+        ids = (line.detail or {}).get("classes", ()) if line.kind == "opinion" else ()
+        return tuple(self.classes[found] for found in ids if found in self.classes)
 
     def undone_by(self, action: str) -> Decision | None:
         """The newest undo of it, if it does not count now."""
@@ -283,6 +323,7 @@ _WORDS = {
     "import": "an import",
     "freeze": "a split frozen",
     "unfreeze": "a split unfrozen",
+    "gold": "a gold image",
 }
 
 
@@ -302,8 +343,19 @@ def phrase(entry: Entry) -> str:
             return " or ".join(cls.name for cls in after.ambiguous)
         case "split" if after:
             return f"split {after.split or 'none'}"
+        case "consensus" if after:
+            return f"{_name(after.label)} by consensus"
+        case "opinion":
+            return f"opinion: {_phrase_opinion(entry)}" if entry.is_among_several else _phrase_opinion(entry)
         case kind:
             return _WORDS.get(kind, kind)
+
+
+def _phrase_opinion(entry: Entry) -> str:
+    verdict = (entry.line.detail or {})["verdict"]
+    if verdict == "ambiguous":
+        return " or ".join(cls.name for cls in entry.picked)
+    return "excluded" if verdict == "exclude" else _name(entry.cls)
 
 
 def _name(cls: Class | None) -> str:

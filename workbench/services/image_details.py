@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import NotFound
-from workbench.models import Attribute, Class, Dataset, Image, Import, Vote
+from workbench.models import Attribute, Class, Dataset, Image, Import, User, Vote
 from workbench.queries import datasets, image_lists
 from workbench.queries import duplicates as groups
 from workbench.queries import image_details as queries
@@ -45,7 +45,9 @@ class ImageDetails:
     neighbours: list[Neighbour]
 
 
-def describe(session: Session, home: Home, *, dataset: Dataset, image: Image) -> ImageDetails:
+def describe(
+    session: Session, home: Home, *, dataset: Dataset, image: Image, viewer: User | None = None
+) -> ImageDetails:
     """Costs a constant number of statements and one pass over the promoted run's features."""
     classes = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
     found = _load_promoted(home, dataset)
@@ -55,7 +57,7 @@ def describe(session: Session, home: Home, *, dataset: Dataset, image: Image) ->
         classes=classes,
         votes=queries.list_votes(session, image.id),
         attributes=queries.list_attributes(session, image.id),
-        history=list_entries(session, dataset, image_id=image.id),
+        history=list_entries(session, dataset, viewer=viewer, image_id=image.id),
         copies=queries.list_copies(session, image),
         groups=groups.list_groups_of_image(session, image.id),
         run_id=dataset.promoted_run_id if found else None,
