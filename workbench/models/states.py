@@ -100,12 +100,15 @@ class ImageFold:
 
     `said`: what each reviewer last said of its class since a lead settled it. `opinions`: queue -> reviewer -> what
     they said blind, since the newest verdict. `completed`: queue -> the line with which so many agreed as it asks for.
+    Statements are compared as they were made: a class that was merged into another since still counts as itself.
     """
 
     state: ImageState
     said: dict[int, Statement] = field(default_factory=dict)
     opinions: dict[int, dict[int, Statement]] = field(default_factory=dict)
     completed: dict[int, int] = field(default_factory=dict)
+    is_contradicted: bool = False  # by an ordinary verdict of another reviewer
+    is_split: bool = False  # all opinions that a queue asks for are in, and they differ
 
     def add(self, decision: Decision) -> None:
         detail = decision.detail or {}
@@ -113,9 +116,11 @@ class ImageFold:
             case "confirm" | "relabel" | "ambiguous" | "exclude":
                 statement = read_statement(decision.kind, decision.class_id, detail.get("classes", ()))
                 self._settle(statement, source="decision")
+                self._forget_opinions()
                 self._compare(decision, statement)
             case "consensus":
                 self._settle(("is", (decision.class_id or 0,)), source="consensus")
+                self._forget_opinions()
                 self._agree()
             case "opinion" if not detail.get("gold"):
                 self._hear(decision, detail)
@@ -138,6 +143,8 @@ class ImageFold:
             self.state = replace(state, status="ambiguous", ambiguous_ids=ids)
         else:
             self.state = replace(state, status="excluded")
+
+    def _forget_opinions(self) -> None:
         self.opinions.clear()
         self.completed.clear()
 
@@ -149,12 +156,17 @@ class ImageFold:
             return
         if decision.role == "reviewer":
             others = [said for user_id, said in self.said.items() if user_id != decision.user_id]
-            self.state = replace(self.state, disputed=any(said != statement for said in others))
+            self.is_contradicted = any(said != statement for said in others)
+            self._dispute()
         self.said[decision.user_id] = statement
 
     def _agree(self) -> None:
         self.said.clear()
-        self.state = replace(self.state, disputed=False)
+        self.is_contradicted = self.is_split = False
+        self._dispute()
+
+    def _dispute(self) -> None:
+        self.state = replace(self.state, disputed=self.is_contradicted or self.is_split)
 
     def _hear(self, decision: Decision, detail: Mapping[str, Any]) -> None:
         """When as many opinions are in as the queue asks for, they settle the image or are a dispute."""
@@ -162,17 +174,16 @@ class ImageFold:
         statement = read_statement(detail["verdict"], decision.class_id, detail.get("classes", ()))
         heard = self.opinions.setdefault(queue_id, {})
         heard[decision.user_id] = statement
+        self.completed.pop(queue_id, None)
         if len(heard) < detail["of"]:
             return
         if len(set(heard.values())) > 1:
-            self.state = replace(self.state, disputed=True)
-            self.completed.pop(queue_id, None)
+            self.is_split = True
+            self._dispute()
             return
-        kept = {queue_id: heard}
         self._settle(statement, source="consensus")
         self._agree()
-        self.opinions = kept
-        self.completed = {queue_id: decision.id}
+        self.completed[queue_id] = decision.id
 
 
 def touching(decisions: Iterable[Decision], undos: Mapping[str, int], fold: ImageFold) -> int:
@@ -208,19 +219,24 @@ def fold_item(
     if wants == 0:
         return ItemState(len(heard), None, None, None)
     completed = fold.completed.get(queue_id, 0)
-    last = None
+    last, hit = None, False
     for line in decisions:
         if (line.kind in VERDICTS and line.id > after_line) or line.id == completed:
-            last = line
+            last, hit = line, is_hit(line, given_id, already=hit)
     if last is None:
         return ItemState(len(heard), None, None, None)
-    kind = (last.detail or {})["verdict"] if last.kind == "opinion" else last.kind
-    return ItemState(len(heard), last.action, last.id, is_hit(kind, last.class_id, given_id))
+    return ItemState(len(heard), last.action, last.id, hit)
 
 
-def is_hit(kind: str, class_id: int | None, given_id: int | None) -> bool:
-    """Whether a verdict changed what the image was when its queue was built."""
-    return kind in ("exclude", "ambiguous") or (kind in ("relabel", "consensus") and class_id != given_id)
+def is_hit(line: Decision, given_id: int | None, *, already: bool) -> bool:
+    """Whether the image is now other than it was when its queue was built. already: whether it was before this verdict.
+
+    To confirm what was relabelled before keeps the hit; to confirm what was given never is one, merged since or not.
+    """
+    kind = (line.detail or {})["verdict"] if line.kind == "opinion" else line.kind
+    if kind == "confirm":
+        return already and line.class_id != given_id
+    return kind in ("exclude", "ambiguous") or line.class_id != given_id
 
 
 def fold_opinions(decisions: Iterable[Decision]) -> dict[tuple[int, int], Decision]:

@@ -108,15 +108,26 @@ def list_free_items(
 def list_holdable(
     session: Session, queue_id: int, *, item_ids: Sequence[int], user_id: int, now: datetime
 ) -> list[QueueItem]:
-    """Those of these items that this user may answer now."""
-    query = select(QueueItem).where(
-        QueueItem.id.in_(item_ids),
-        QueueItem.queue_id == queue_id,
-        QueueItem.done_action.is_(None),
-        is_free(user_id=user_id, now=now),
-        asks(user_id),
+    """Those of these items that this user may answer now. Read by their ids, however many wait in the queue."""
+    given = {"item_ids": item_ids, "queue_id": queue_id, "user_id": user_id, "now": now, "far": now + 2 * LEASE}
+    return list(session.scalars(_holdable(), given))
+
+
+@functools.cache
+def _holdable() -> Select[Any]:
+    """Built once: asked with every decision."""
+    user_id: ColumnElement[int] = bindparam("user_id", type_=QueueItem.id.type)
+    return (
+        select(QueueItem)
+        .with_hint(QueueItem, "NOT INDEXED", "sqlite")  # or it reads all open items of the queue
+        .where(
+            QueueItem.id.in_(bindparam("item_ids", expanding=True)),
+            QueueItem.queue_id == bindparam("queue_id"),
+            QueueItem.done_action.is_(None),
+            _is_unheld(user_id, bindparam("now", type_=_MOMENT), bindparam("far", type_=_MOMENT)),
+            asks(user_id),
+        )
     )
-    return list(session.scalars(query))
 
 
 def list_gold(session: Session, dataset_id: int, *, but: Collection[int]) -> list[tuple[int, int | None, int | None]]:

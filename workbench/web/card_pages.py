@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flask import current_app, render_template, session
+from flask import current_app, session
 
 from workbench.models import Dataset, Image, Queue, QueueItem
 from workbench.queries import datasets
@@ -38,7 +38,8 @@ class Desk:
     def render_recent(self, number: int) -> dict[str, str]:
         """Action -> its entry of the strip, for about so many of the newest."""
         found = history.list_recent(db(), self.dataset, self.classes, user=me(), limit=min(number + 2, 20))
-        return {one.action: render_template("review/_recent.html", dataset=self.dataset, one=one) for one in found}
+        entry = current_app.jinja_env.get_template("review/_recent.html")
+        return {one.action: entry.render(dataset=self.dataset, one=one) for one in found[:number]}
 
     def describe(
         self,
