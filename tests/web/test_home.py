@@ -13,7 +13,7 @@ from tests.conftest import Browser, make_pets
 from workbench.db import Database
 from workbench.models import Class, Dataset, Image, Job, Queue, QueueItem, Run, User, utc_now
 from workbench.queries.duplicates import GroupCounts
-from workbench.services import decisions, homes, users
+from workbench.services import decisions, homes, opinions, users
 from workbench.services.homes import Coverage, QueueLine, choose_step, measure_seconds, timedelta_words
 from workbench.web.home import draw_trend
 
@@ -254,3 +254,49 @@ def test_the_trend_needs_two_measured_runs_and_stays_in_its_picture() -> None:
     assert trend is not None
     assert trend.line == "6.0,61.0 294.0,23.0"
     assert (round(trend.low, 3), round(trend.high, 3)) == (0.3, 0.7)
+
+
+def test_a_queue_says_how_it_asks_and_what_waits_for_a_lead(browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        make_pets(session)
+    add_queue(database, title="Three opinions", recipe="random")
+    add_queue(database, title="Hidden", recipe="random")
+    with database.write() as session:
+        asked, hidden = session.get_one(Queue, 1), session.get_one(Queue, 2)
+        asked.opinions, asked.blind, hidden.blind = 3, True, True
+        for item in session.scalars(select(QueueItem).where(QueueItem.queue_id == asked.id)):
+            item.wants = 3
+        session.get_one(Image, 1).disputed = True
+    lead, reviewer = text_of(browser_as("lead")), text_of(browser_as("reviewer"))
+    assert "Three opinions</a> <span" in lead
+    assert ">3 opinions</span>" in lead
+    assert 'Hidden</a> <span class="tag">blind</span>' in lead
+    assert 'href="/d/pets/adjudication">waits for you: 1</a>' in lead
+    assert 'href="/d/pets/adjudication">waits for a lead: 1</a>' in reviewer
+
+
+def test_a_queue_is_built_to_ask_several_blind_with_gold_among_them(browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        dataset = make_pets(session, per_class=20)
+        lead = users.add_user(session, name="lena", role="lead")
+        gold = list(session.scalars(select(Image.id).where(Image.dataset_id == dataset.id).limit(5)))
+        opinions.set_gold(session, dataset=dataset, user=lead, image_ids=gold)
+    browser = browser_as("lead")
+    page = text_of(browser)
+    assert "Several reviewers, blind, gold images" in page
+    assert 'value="filter"' not in page  # it is built where the filter is seen
+    form = {"recipe": "random", "limit": "20", "opinions": "2", "gold": "10"}
+    assert browser.post("/d/pets/queues/build", form).status_code == 303
+    with database.read() as session:
+        queue = session.scalars(select(Queue)).one()
+        wants = sorted(session.scalars(select(QueueItem.wants)))
+    assert (queue.size, queue.opinions, queue.blind) == (20, 2, True)
+    assert set(wants) == {0, 2}
+    assert wants.count(2) == 20
+    assert browser.post("/d/pets/queues/build", form | {"opinions": "99"}).status_code == 422
+    assert browser.post("/d/pets/queues/build", form | {"gold": "many"}).status_code == 422
+    browser.post("/d/pets/queues/build", {"recipe": "random", "blind": "yes"})
+    with database.read() as session:
+        blind = session.scalars(select(Queue).order_by(Queue.id.desc())).first()
+        assert blind is not None
+        assert (blind.opinions, blind.blind) == (1, True)

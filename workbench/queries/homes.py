@@ -21,6 +21,7 @@ from workbench.models import (
     Run,
     User,
 )
+from workbench.queries.image_lists import IS_DISPUTED
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 _BY_IMAGE = "INDEXED BY ix_decisions_image_id_id"  # a bulk action has as many lines as images: never join on it
@@ -140,6 +141,18 @@ def list_present(session: Session, dataset_id: int, *, now: datetime) -> dict[in
     for queue_id, name in session.execute(query):
         found[queue_id].append(name)
     return found
+
+
+def count_disputed(session: Session, dataset_id: int) -> dict[int, int]:
+    """Queue id -> its images about which reviewers contradict each other: they wait for a lead."""
+    query = (
+        select(QueueItem.queue_id, func.count())
+        .select_from(Image)
+        .join(QueueItem, QueueItem.image_id == Image.id)
+        .where(Image.dataset_id == dataset_id, IS_DISPUTED, QueueItem.done_action.is_(None), QueueItem.wants > 1)
+        .group_by(QueueItem.queue_id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
 
 
 def list_last_verdicts(session: Session, dataset_id: int, *, limit: int) -> list[Row[Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, literal_column, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from workbench.errors import Invalid
@@ -18,6 +18,8 @@ from workbench.models import Attribute, Image
 COUNT_UP_TO = 50_000  # beyond this a list says "more than": an exact count would look at every row
 MARKS = ("disputed", "gold")
 NONE = 0  # the class id that stands for "no label"
+# as the partial index has it: SQLAlchemy writes “disputed = 1”, for which SQLite does not use that index
+IS_DISPUTED: ColumnElement[bool] = literal_column("images.disputed")
 _CHUNK = 500  # bound variables per statement
 
 
@@ -230,7 +232,7 @@ def _conditions(found: ImageFilter) -> Iterator[ColumnElement[bool]]:
         name, value = found.attribute
         yield Image.id.in_(select(Attribute.image_id).where(Attribute.name == name, Attribute.value == value))
     if found.mark == "disputed":
-        yield Image.disputed.is_(True)
+        yield IS_DISPUTED
     if found.mark == "gold":
         yield Image.gold_id.is_not(None)
 

@@ -41,6 +41,7 @@ class QueueLine:
     is_measured: bool  # the rate is what reviewers found, not what the recipe expects
     minutes: float
     present: list[str]
+    disputed: int = 0  # images that wait for a lead
 
     @property
     def expected_hits(self) -> float | None:
@@ -167,14 +168,16 @@ def _list_lines(session: Session, dataset: Dataset, seconds: float) -> tuple[lis
     rows = queue_queries.list_queues(session, dataset.id)
     yields = queries.list_yields(session, [row.queue.id for row in rows])
     present = queries.list_present(session, dataset.id, now=utc_now())
+    disputed = queries.count_disputed(session, dataset.id)
     lines = [
         QueueLine(
             queue=row.queue,
             open=row.open,
             rate=(rate := _expect(row.queue, yields.get(row.queue.id)))[0],
             is_measured=rate[1],
-            minutes=row.open * seconds / 60,
+            minutes=row.open * row.queue.opinions * seconds / 60,
             present=present.get(row.queue.id, []),
+            disputed=disputed.get(row.queue.id, 0),
         )
         for row in rows
     ]

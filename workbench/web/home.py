@@ -48,7 +48,7 @@ def show(name: str) -> ResponseReturnValue:
         seen=seen,
         trend=draw_trend(seen.runs),
         classes=dataset_queries.list_open_classes(db(), dataset.id),
-        recipes=RECIPES,
+        recipes={name: recipe for name, recipe in RECIPES.items() if not recipe.needs_matches},
         minutes=homes.timedelta_words,
     )
 
