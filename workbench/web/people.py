@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from workbench.errors import Invalid
 from workbench.models import ROLES, User, utc_now
+from workbench.queries import datasets
 from workbench.queries import users as queries
 from workbench.services import activities, invitations, users
 from workbench.web.accounts import me, needs
@@ -38,6 +39,7 @@ def _show(*, error: Invalid | None = None, form: str = "", made: dict[str, Any] 
         "people.html",
         status=error.status if error else HTTPStatus.OK,
         people=queries.list_users(db()),
+        datasets=datasets.list_datasets(db()),
         invitations=sorted(found, key=lambda pair: _STATES.index(pair[1])),
         may_invite=invitations.list_roles(me()),
         roles=ROLES,
