@@ -17,6 +17,7 @@
   let oneByOne = false;
   let failures = 0;
   let trouble = null; // why answers are not saved: {kind, sentence, href}
+  let recovering = 0; // answers saved since the server answers again, told when all are
   let timer = 0;
   let latest = 0;
   let leaving = false;
@@ -128,7 +129,7 @@
   };
   const settle = (url, batch, data, took) => {
     const results = new Map(data.results.map((result) => [result.action, result]));
-    const kept = trouble ? batch.length : 0;
+    if (trouble || recovering) recovering += batch.length;
     for (const entry of batch) {
       const result = results.get(entry.answer.action);
       if (!result) continue;
@@ -138,7 +139,10 @@
     if (!batch.every((entry) => results.has(entry.answer.action))) return fail({ kind: "stuck", sentence: "The server left an answer out." });
     failures = 0;
     trouble = null;
-    if (kept && !unsent().length) window.workbench.say(kept === 1 ? "The decision that was kept here is saved now." : "The decisions that were kept here are saved now.");
+    if (recovering && !unsent().length) {
+      window.workbench.say(`The server answers again: ${plural(recovering, "decision", "decisions")} saved.`);
+      recovering = 0;
+    }
     if (card?.url === url) card.answered(data, batch, took);
     return true;
   };

@@ -18,7 +18,9 @@ const leaveLater = (line) => {
 // A key presses the visible button or link that carries it in data-key: "1", "Enter", "Space", "Shift+Z", "ArrowLeft".
 const keyName = (event) => {
   let name = event.key === " " ? "Space" : event.key;
-  if (name.length === 1) name = event.shiftKey && /[a-z]/i.test(name) ? `Shift+${name.toUpperCase()}` : name;
+  const isLetter = name.length === 1 && name.toLowerCase() !== name.toUpperCase(); // whatever Caps Lock makes of it
+  if (isLetter) name = event.shiftKey ? `Shift+${name.toUpperCase()}` : name.toLowerCase();
+  else if (name.length === 1) return name;
   else if (event.shiftKey) name = `Shift+${name}`;
   return name;
 };
