@@ -11,7 +11,7 @@ from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Conflict, Frozen, Invalid
-from workbench.models import Activity, Dataset, Decision, Job, QueueItem, User
+from workbench.models import Activity, Dataset, Decision, Job, QueueItem, User, utc_now
 from workbench.queries import agreement as queries
 from workbench.services import adjudication, checks, consensus, decisions, freezing, opinions, users
 from workbench.worker import consensus as worker
@@ -229,7 +229,7 @@ def test_a_case_shows_who_said_what_and_how_far_they_are_to_be_trusted(
     people = have_said(session, pets, queue, {"anna": "cc", "ben": "dc", "cleo": "ad"})
     decisions.decide(session, image=images[0], user=people["ben"], verdict="comment", text="whiskers?")
 
-    case = adjudication.make_case(session, home, pets, images[0])
+    case = adjudication.make_case(session, home, pets, images[0], viewer=alice)
 
     assert [(one.user.name, one.verdict, one.comment, one.blind) for one in case.statements] == [
         ("anna", "relabel", "", True),
@@ -241,13 +241,31 @@ def test_a_case_shows_who_said_what_and_how_far_they_are_to_be_trusted(
     assert (case.majority, case.place, case.total, case.previous_id, case.next_id) == (None, 1, 1, None, None)
 
 
-def test_the_majority_is_what_more_people_say_than_anything_else(session: Session, home: Home, pets: Dataset) -> None:
+def test_the_majority_is_what_more_people_say_than_anything_else(
+    session: Session, home: Home, pets: Dataset, alice: User
+) -> None:
     have_said(session, pets, ask_several(session, pets, asks=3), {"anna": "cx", "ben": "cx", "cleo": "dc"})
     first, second = list_images(session, pets)[:2]
-    one, other = (adjudication.make_case(session, home, pets, image) for image in (first, second))
+    one, other = (adjudication.make_case(session, home, pets, image, viewer=alice) for image in (first, second))
     assert one.majority is not None
     assert (one.majority.name, one.next_id) == ("cat", second.id)
     assert (other.majority, other.place, other.previous_id) == (None, 2, first.id)
+
+
+def test_who_is_still_asked_does_not_see_what_others_said(
+    session: Session, home: Home, pets: Dataset, bob: User, alice: User
+) -> None:
+    queue = ask_several(session, pets)
+    have_said(session, pets, queue, {"anna": "c", "bob": "d"})
+    image = list_images(session, pets)[0]
+    case = adjudication.make_case(session, home, pets, image, viewer=bob)
+    assert ([one.user.name for one in case.statements], case.hidden, case.majority) == (["bob"], 1, None)
+    (dispute,) = adjudication.list_disputes(session, pets, viewer=bob)
+    assert ([one.user.name for one in dispute.statements], dispute.hidden) == (["bob"], 1)
+
+    queue.closed_at = utc_now()
+    case = adjudication.make_case(session, home, pets, image, viewer=bob)
+    assert ([one.user.name for one in case.statements], case.hidden) == (["anna", "bob"], 0)
 
 
 def test_one_opinion_more_is_asked_for_and_may_be_taken_back(
@@ -259,7 +277,7 @@ def test_one_opinion_more_is_asked_for_and_may_be_taken_back(
     item = session.scalars(select(QueueItem).where(QueueItem.image_id == image.id)).one()
 
     adjudication.ask_another(session, dataset=pets, image=image, user=alice)
-    assert (item.wants, adjudication.make_case(session, home, pets, image).awaits) == (3, 1)
+    assert (item.wants, adjudication.make_case(session, home, pets, image, viewer=alice).awaits) == (3, 1)
     with pytest.raises(Conflict, match="has not come yet"):
         adjudication.ask_another(session, dataset=pets, image=image, user=alice)
     adjudication.take_back_asking(session, dataset=pets, image=image, user=alice)
@@ -270,7 +288,7 @@ def test_one_opinion_more_is_asked_for_and_may_be_taken_back(
 
     adjudication.ask_another(session, dataset=pets, image=image, user=alice)
     have_said(session, pets, queue, {"cleo": "d"})
-    case = adjudication.make_case(session, home, pets, image)
+    case = adjudication.make_case(session, home, pets, image, viewer=alice)
     assert (case.awaits, case.majority and case.majority.name) == (0, "dog")
 
 
@@ -282,13 +300,13 @@ def test_what_no_queue_asks_several_about_cannot_be_sent_back(session: Session, 
         adjudication.ask_another(session, dataset=pets, image=image, user=alice)
 
 
-def test_the_list_goes_on_after_an_image(session: Session, pets: Dataset) -> None:
+def test_the_list_goes_on_after_an_image(session: Session, pets: Dataset, alice: User) -> None:
     have_said(session, pets, ask_several(session, pets), {"anna": "cdcd", "ben": "dcdc"})
     images = [image.id for image in list_images(session, pets)]
     assert queries.count_disputed(session, pets.id) == 4
-    first = adjudication.list_disputes(session, pets, limit=3)
+    first = adjudication.list_disputes(session, pets, viewer=alice, limit=3)
     assert [one.image.id for one in first] == images[:3]
-    rest = adjudication.list_disputes(session, pets, after=images[2], limit=3)
+    rest = adjudication.list_disputes(session, pets, viewer=alice, after=images[2], limit=3)
     assert [(one.image.id, [said.user.name for said in one.statements]) for one in rest] == [
         (images[3], ["anna", "ben"])
     ]

@@ -126,6 +126,16 @@ def test_images_of_a_confusion(asked: dict[str, int], browser_as: BrowserAs) -> 
     assert viewer.get(f"{AGREEMENT}/images").status_code == 404
 
 
+def test_images_that_somebody_is_still_asked_about_are_for_leads(database: Database, browser_as: BrowserAs) -> None:
+    with database.write() as session:
+        dataset = make_pets(session)
+        have_said(session, dataset, ask_several(session, dataset, asks=3), {"anna": "cd", "ben": "dd"})
+    address = f"{AGREEMENT}/images?one=1&other=2"
+    assert "1 image" in words(browser_as("lead").get(address).text)
+    assert "0 images" in words(browser_as("reviewer").get(address).text)
+    assert browser_as("reviewer").get(AGREEMENT).text.count("<img") == 0
+
+
 def test_all_verdicts_say_that_they_are_not_independent(
     asked: dict[str, int], database: Database, browser_as: BrowserAs
 ) -> None:

@@ -1,6 +1,6 @@
 """What several reviewers said of the same images, and how each of them works."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select
@@ -164,6 +164,28 @@ def list_said_since(session: Session, image_ids: Sequence[int], *, line: int) ->
         query = select(Decision.image_id).where(chunk, (Decision.id > line) | Decision.action.in_(undone))
         found.update(image_id for image_id in session.scalars(query) if image_id is not None)
     return found
+
+
+def list_open_queues(session: Session, queue_ids: Collection[int]) -> set[int]:
+    """Those of these queues that are not closed."""
+    query = select(Queue.id).where(Queue.id.in_(queue_ids), Queue.closed_at.is_(None))
+    return set(session.scalars(query))
+
+
+def list_still_asked(session: Session, dataset_id: int) -> set[int]:
+    """The images of which an open queue still waits for somebody's blind opinion."""
+    query = (
+        select(QueueItem.image_id)
+        .join(Queue, Queue.id == QueueItem.queue_id)
+        .where(
+            Queue.dataset_id == dataset_id,
+            Queue.closed_at.is_(None),
+            Queue.opinions > 1,
+            QueueItem.done_action.is_(None),
+            QueueItem.opinions < QueueItem.wants,
+        )
+    )
+    return set(session.scalars(query))
 
 
 def list_asking_items(session: Session, image_ids: Sequence[int]) -> list[QueueItem]:

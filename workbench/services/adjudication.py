@@ -1,7 +1,7 @@
 """Disputed images: who said what of them, what else is known, and asking one reviewer more."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -33,10 +33,14 @@ class Statement:
     cls: Class | None
     ambiguous: tuple[Class, ...]
     at: datetime
-    blind: bool
+    queue_id: int | None  # where it was asked blind
     comment: str = ""
     gold: Figure | None = None
     quality: float | None = None
+
+    @property
+    def blind(self) -> bool:
+        return self.queue_id is not None
 
     @property
     def key(self) -> str:
@@ -50,6 +54,7 @@ class Dispute:
 
     image: Image
     statements: list[Statement]
+    hidden: int  # further ones, that whoever asks may not see yet
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Case:
 
     image: Image
     statements: list[Statement]
+    hidden: int
     classes: list[Class]  # those that may be chosen
     label: Class | None
     majority: Class | None  # what most say; none for a tie, or where that is no open class
@@ -79,12 +85,17 @@ class Case:
         return sum(max(item.wants - item.opinions, 0) for item in self.asking)
 
 
-def list_disputes(session: Session, dataset: Dataset, *, after: int = 0, limit: int = PER_PAGE) -> list[Dispute]:
+def list_disputes(
+    session: Session, dataset: Dataset, *, viewer: User, after: int = 0, limit: int = PER_PAGE
+) -> list[Dispute]:
     """A constant number of statements, whatever the number of images."""
     images = queries.list_disputed(session, dataset.id, after=after, limit=limit)
     classes = datasets.list_classes(session, dataset.id)
     said = read_statements(session, classes, [image.id for image in images])
-    return [Dispute(image, said.get(image.id, [])) for image in images]
+    sealed = _list_sealed(session, viewer, said)
+    return [
+        Dispute(image, *_show(said.get(image.id, []), viewer=viewer, sealed=sealed)) for image in images
+    ]  # fmt: skip
 
 
 def read_statements(session: Session, classes: Sequence[Class], image_ids: Sequence[int]) -> dict[int, list[Statement]]:
@@ -107,28 +118,47 @@ def read_statements(session: Session, classes: Sequence[Class], image_ids: Seque
                 cls=by_id.get(roots.get(class_id or 0, 0)),
                 ambiguous=tuple(by_id[one] for one in (line.detail or {}).get("classes", ()) if one in by_id),
                 at=line.at,
-                blind=line.kind == "opinion",
+                queue_id=line.queue_id if line.kind == "opinion" else None,
                 comment=comments.get((image_id, user_id), ""),
             )
         )
     return found
 
 
-def make_case(session: Session, home: Home, dataset: Dataset, image: Image) -> Case:
+def _list_sealed(session: Session, viewer: User, said: Mapping[int, Sequence[Statement]]) -> set[int]:
+    """The queues that are open, whose opinions only leads see: who is still asked must not know what others said."""
+    if viewer.may("lead"):
+        return set()
+    return queries.list_open_queues(session, {one.queue_id for each in said.values() for one in each if one.queue_id})
+
+
+def _show(statements: Sequence[Statement], *, viewer: User, sealed: set[int]) -> tuple[list[Statement], int]:
+    """What the viewer may see, and how many statements they may not."""
+    shown = [one for one in statements if one.queue_id not in sealed or one.user.id == viewer.id]
+    return shown, len(statements) - len(shown)
+
+
+def make_case(session: Session, home: Home, dataset: Dataset, image: Image, *, viewer: User) -> Case:
+    """As far as the viewer may see; how far the others are to be trusted is for leads."""
     classes = datasets.list_classes(session, dataset.id)
     by_id = {cls.id: cls for cls in classes}
     said = cards.find_predictions(home, dataset.promoted_run_id)
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
     pictures = review_queries.get_pictures(session, [found for found, _ in near])
-    result = consensus.load_result(home, dataset)
-    statements = _judge(session, dataset, read_statements(session, classes, [image.id]).get(image.id, []), result)
+    result = consensus.load_result(home, dataset) if viewer.may("lead") else None
+    every = read_statements(session, classes, [image.id])
+    sealed = _list_sealed(session, viewer, every)
+    statements, hidden = _show(every.get(image.id, []), viewer=viewer, sealed=sealed)
+    if viewer.may("lead"):
+        statements = _judge(session, dataset, statements, result)
     total = queries.count_disputed(session, dataset.id)
     return Case(
         image=image,
         statements=statements,
+        hidden=hidden,
         classes=[cls for cls in classes if cls.is_open],
         label=by_id.get(image.label_id or 0),
-        majority=find_majority(statements),
+        majority=find_majority(statements) if not hidden else None,
         consensus=_find_consensus(result, image, by_id),
         votes=[
             (option, by_id.get(class_id or 0), count)

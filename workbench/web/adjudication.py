@@ -25,7 +25,7 @@ def adjudication(name: str) -> ResponseReturnValue:
     """The disputed images with what was said of each."""
     dataset = load_dataset(name)
     after = request.args.get("after", 0, type=int)
-    found = service.list_disputes(db(), dataset, after=after, limit=service.PER_PAGE + 1)
+    found = service.list_disputes(db(), dataset, viewer=me(), after=after, limit=service.PER_PAGE + 1)
     return page(
         "agreement/adjudication.html",
         dataset=dataset,
@@ -47,7 +47,7 @@ def case(name: str, image_id: int) -> ResponseReturnValue:
 def _show(
     dataset: Dataset, image: Image, *, status: int = HTTPStatus.OK, problem: str = "", conflict: bool = False
 ) -> Response:
-    found = service.make_case(db(), home(), dataset, image)
+    found = service.make_case(db(), home(), dataset, image, viewer=me())
     return page(
         "agreement/case.html",
         block="case",
@@ -58,7 +58,7 @@ def _show(
         conflict=conflict,
         picked=request.form.getlist("class_ids", type=int),
         stage_px=scale(image),
-        log=history.list_entries(db(), dataset, image_id=image.id, limit=8),
+        log=history.list_entries(db(), dataset, viewer=me(), image_id=image.id, limit=8),
         phrase=history.phrase,
     )
 

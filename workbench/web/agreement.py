@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from workbench.errors import Forbidden, NotFound
 from workbench.models import Dataset, User
+from workbench.queries import agreement as queries
 from workbench.queries import image_lists
 from workbench.queries import review as review_queries
 from workbench.services import agreement, consensus, reviewers
@@ -94,14 +95,20 @@ def say_verdict(report: Report) -> str:
 def _list_examples(dataset: Dataset, report: Report) -> dict[int, list[review_queries.Picture]]:
     """Place in the list of confusions -> some of its images."""
     opinions = agreement.read_opinions(db(), dataset, source=report.source)
+    sealed = _list_sealed(dataset)
     found = {
-        place: agreement.list_differing(opinions, one, other)[:EXAMPLES].tolist()
+        place: [one for one in agreement.list_differing(opinions, one, other).tolist() if one not in sealed][:EXAMPLES]
         for place, confusion in enumerate(report.confused)
         if (one := opinions.number(confusion.one.key)) is not None
         and (other := opinions.number(confusion.other.key)) is not None
     }
     pictures = review_queries.get_pictures(db(), sorted({one for ids in found.values() for one in ids}))
     return {place: [pictures[one] for one in ids] for place, ids in found.items()}
+
+
+def _list_sealed(dataset: Dataset) -> set[int]:
+    """Images that only leads may see here: somebody is still asked about them, who must not know what others said."""
+    return set() if me().may("lead") else queries.list_still_asked(db(), dataset.id)
 
 
 @blueprint.get("/d/<name>/agreement/pair/<int:user_id>/<int:other_id>")
@@ -143,7 +150,8 @@ def images(name: str) -> ResponseReturnValue:
         if columns is None:
             raise NotFound("These two have not said anything about the same image.")
     numbers = opinions.categories.index(one), opinions.categories.index(other)
-    found = agreement.list_differing(opinions, *numbers, columns=columns).tolist()
+    sealed = _list_sealed(dataset)
+    found = [one for one in agreement.list_differing(opinions, *numbers, columns=columns).tolist() if one not in sealed]
     after = request.args.get("after", 0, type=int)
     rest = [image_id for image_id in found if image_id > after]
     return page(
