@@ -331,8 +331,10 @@ def test_a_viewer_sees_the_card_but_decides_nothing(queue: int, browser_as: Brow
         assert viewer.post(url, {"verdict": "confirm"}).status_code == 403
 
 
-def test_a_stranger_is_sent_to_the_login_page(queue: int, app: Flask) -> None:
-    assert app.test_client().get(CARD).location == f"/login?next={CARD}"
+def test_a_stranger_learns_nothing_and_may_log_in(queue: int, app: Flask) -> None:
+    seen = app.test_client().get(CARD)
+    assert seen.status_code == 404
+    assert f'name="next" value="{CARD}"' in seen.get_data(as_text=True)
 
 
 def test_items_of_other_queues_and_data_sets_are_not_found(reviewer: Browser, database: Database) -> None:
@@ -364,7 +366,7 @@ def test_building_a_queue_leads_to_it(browser_as: BrowserAs, database: Database)
     with counted(database) as statements:
         made = lead.post("/d/pets/queues/build", {"recipe": "random", "limit": "4", "split": ""})
     begun = statements.index("BEGIN IMMEDIATE")  # planning may take a second; nobody's decision waits for it
-    assert [line.split()[0] for line in statements[begun:]] == ["BEGIN", "SELECT", "INSERT", "INSERT"]
+    assert [line.split()[0] for line in statements[begun:]] == ["BEGIN", "SELECT", *["INSERT"] * 3]
     assert (made.status_code, made.location) == (303, "/d/pets/queues/1")
     assert "4 images to look at" in text(lead, "/d/pets/queues/1")
 
@@ -397,7 +399,8 @@ def test_a_recipe_that_finds_nothing_says_so_on_the_page_it_came_from(
     with database.write() as session:
         make_pets(session)
     lead = browser_as("lead")
-    answer = lead.post("/d/pets/queues/build", {"recipe": "near-duplicates"})
+    came_from = {"Referer": "http://localhost/d/pets/"}
+    answer = lead.post("/d/pets/queues/build", {"recipe": "near-duplicates"}, headers=came_from)
     assert (answer.status_code, answer.location) == (303, "/d/pets/")
     assert "There is nothing to review" in lead.get("/d/pets/").get_data(as_text=True)
     with database.read() as session:

@@ -195,17 +195,18 @@ class Answer:
     seconds: float | None = None
 
 
-def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> str:
-    """Take a reviewer's answer. Sent twice it counts once; sent again as another answer it is a Conflict.
+def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> bool:
+    """Take a reviewer's answer; false if it was there already: sent twice it counts once.
 
-    On an item that asks several reviewers, and on a hidden gold item, it is an opinion.
+    Sent again as another answer it is a Conflict. On an item that asks several reviewers, and on a hidden gold item, it
+    is an opinion.
     """
     image = session.get_one(Image, item.image_id)
     if answer.action and (lines := log.get_action(session, answer.action)):
         _check_same(lines[0], image, answer)
-        return answer.action
+        return False
     if item.wants != 1:
-        return opinions.say(
+        opinions.say(
             session,
             item=item,
             user=user,
@@ -215,12 +216,13 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
             action=answer.action,
             seconds=answer.seconds,
         )
+        return True
     verdict = answer.verdict
     if verdict == "relabel" and answer.class_id == image.label_id and image.status == "active":
         verdict = "confirm"
     decisions.check_revision(image, answer.revision)
     line = decisions.make_line(image, verdict=verdict, class_id=answer.class_id, class_ids=answer.class_ids)
-    return decisions.submit(
+    decisions.submit(
         session,
         dataset=session.get_one(Dataset, image.dataset_id),
         user=user,
@@ -230,6 +232,7 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
         forced=answer.forced,
         seconds=answer.seconds,
     )
+    return True
 
 
 def _check_same(line: Decision, image: Image, answer: Answer) -> None:

@@ -317,12 +317,13 @@ def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int])
         found = log.list_image_decisions(session, chunk)
         traced = log.trace(session, {line.action for lines in found.values() for line in lines})
         logs: dict[int, ImageLog] = {}
-        for image in _get_images(session, chunk):
-            every = found.get(image.id, [])
-            counting = [line for line in every if line.action not in traced.undone]
-            logs[image.id] = made = ImageLog(every, counting, fold_whole(image, counting))
-            _store_image(image, made, traced.newest, roots)
-        refresh_items(session, logs)
+        with session.no_autoflush:  # one flush for all that changes
+            for image in _get_images(session, chunk):
+                every = found.get(image.id, [])
+                counting = [line for line in every if line.action not in traced.undone]
+                logs[image.id] = made = ImageLog(every, counting, fold_whole(image, counting))
+                _store_image(image, made, traced.newest, roots)
+            refresh_items(session, logs)
         refresh_opinions(session, logs)
     session.flush()
 

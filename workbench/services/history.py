@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -111,6 +111,14 @@ def find_page(
     )
 
 
+class Face(NamedTuple):
+    """What a thumbnail of an image needs."""
+
+    id: int
+    width: int
+    pixel_sha256: str
+
+
 @dataclass(frozen=True)
 class Recent:
     """One of a reviewer's last actions, as the strip under the card shows it."""
@@ -119,7 +127,7 @@ class Recent:
     kind: str
     lines: int
     queue_id: int | None
-    picture: Picture | None  # none for bulk actions and verdicts on groups
+    picture: Face | None  # none for bulk actions and verdicts on groups
     before: Class | None
     cls: Class | None
     ambiguous: tuple[Class, ...]
@@ -148,7 +156,7 @@ def _recent(lines: list[Picture], by_id: dict[int, Class]) -> Recent:
         kind="duplicates" if any(other.kind == "duplicates" for other in lines) else _kind_of(line, detail),
         lines=len(lines),
         queue_id=line.queue_id,
-        picture=line if len(lines) == 1 and line.image_id is not None else None,
+        picture=Face(line.image_id, line.width, line.pixel_sha256) if len(lines) == 1 and line.image_id else None,
         before=by_id.get(line.before_id or 0),
         cls=by_id.get(line.class_id or 0),
         ambiguous=tuple(by_id[found] for found in ambiguous if found in by_id),

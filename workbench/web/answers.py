@@ -12,11 +12,12 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from workbench.errors import Conflict, Invalid, WorkbenchError
-from workbench.models import Dataset, Queue, QueueItem, utc_now
-from workbench.services import cards, queues
+from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
+from workbench.services import cards, history, queues
 from workbench.web import card_pages
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_reading, db
+from workbench.web.card_pages import Told
 from workbench.web.loaders import load_dataset, load_queue
 
 blueprint = Blueprint("answers", __name__)
@@ -46,6 +47,7 @@ class Result:
     sent: Sent
     status: str
     sentence: str = ""
+    told: Told | None = None  # what the strip says of it, where that is at hand
 
 
 @blueprint.post("/d/<name>/queues/<int:queue_id>/answers")
@@ -123,26 +125,40 @@ def _take(queue: Queue, sent: Sent) -> Result:
     """Inside a savepoint: what cannot be taken leaves nothing behind and does not hold up the others."""
     savepoint = db().begin_nested()
     try:
-        _carry_out(db(), queue, sent)
+        told = _carry_out(db(), queue, sent)
     except WorkbenchError as error:
         savepoint.rollback()
         return Result(sent, "conflict" if isinstance(error, Conflict) else "refused", str(error))
     savepoint.commit()
-    return Result(sent, "saved")
+    return Result(sent, "saved", told=told)
 
 
-def _carry_out(session: Session, queue: Queue, sent: Sent) -> None:
+def _carry_out(session: Session, queue: Queue, sent: Sent) -> Told | None:
     item = session.get(QueueItem, sent.item)
     if item is None or item.queue_id != queue.id:
         raise Invalid("This image is no longer in the queue; it was rebuilt, or its split was frozen.")
     if sent.kind == "decide":
-        cards.decide(session, item=item, user=me(), answer=sent.answer)
-    elif sent.kind == "comment":
+        told = _foretell(item, session.get_one(Image, item.image_id), sent.answer)
+        return told if cards.decide(session, item=item, user=me(), answer=sent.answer) else None
+    if sent.kind == "comment":
         cards.say_comment(session, item=item, user=me(), text=sent.text, action=sent.action)
     elif sent.kind == "skip":
         queues.give_back(session, item=item, user=me())
     else:
         raise Invalid(f"“{sent.kind}” is not a kind of answer; use decide, skip or comment.")
+    return None
+
+
+def _foretell(item: QueueItem, image: Image, answer: cards.Answer) -> Told:
+    """What the strip will say of an answer once it is saved, from what is known before."""
+    before_id = image.label_id if item.wants == 1 else item.given_id if item.wants == 0 else None
+    shown_id = image.label_id if item.wants == 1 else item.given_id
+    kind, class_id = answer.verdict, shown_id if answer.verdict == "confirm" else answer.class_id
+    if kind in ("confirm", "relabel"):
+        is_same = class_id == before_id and (item.wants != 1 or image.status == "active")
+        kind = "confirm" if is_same or item.wants > 1 else "relabel"
+    face = history.Face(image.id, image.width, image.pixel_sha256)
+    return Told(kind, item.queue_id, face, before_id, class_id, tuple(answer.class_ids))
 
 
 def _find_place(sent: Sequence[Sent]) -> int:
@@ -183,7 +199,7 @@ def _show(
 
 def _show_results(desk: card_pages.Desk, results: Sequence[Result]) -> list[dict[str, Any]]:
     saved = [result for result in results if result.status == "saved" and result.sent.kind != "skip"]
-    lines = desk.render_recent(len(saved)) if saved else {}
+    lines = desk.render_recent({result.sent.action: result.told for result in saved}) if saved else {}
     return [
         {
             "action": result.sent.action,

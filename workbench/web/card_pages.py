@@ -1,11 +1,12 @@
 """The review card as a page, and as a piece of one: what the template needs, in one place for all who show it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app, session
 
-from workbench.models import Dataset, Image, Queue, QueueItem
+from workbench.models import Class, Dataset, Image, Queue, QueueItem
 from workbench.queries import datasets
 from workbench.queries import queues as queries
 from workbench.services import cards, history, protection
@@ -14,6 +15,24 @@ from workbench.web.accounts import me
 from workbench.web.boundary import db, home, render_block
 
 TEMPLATE, BLOCK = "review/card.html", "card"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an answer that was saved just now did: `Recent` before its classes are at hand."""
+
+    kind: str
+    queue_id: int
+    face: history.Face
+    before_id: int | None
+    class_id: int | None
+    class_ids: tuple[int, ...]
+
+    def make(self, action: str, classes: Sequence[Class]) -> Recent:
+        by_id = {cls.id: cls for cls in classes}
+        ambiguous = tuple(by_id[found] for found in sorted(set(self.class_ids)) if found in by_id)
+        before, cls = by_id.get(self.before_id or 0), by_id.get(self.class_id or 0)
+        return Recent(action, self.kind, 1, self.queue_id, self.face, before, cls, ambiguous)
 
 
 class Desk:
@@ -35,11 +54,14 @@ class Desk:
         pieces: Any = current_app.jinja_env.get_template("review/_pieces.html").module
         return str(pieces.progress_line(self.progress, self.queue))
 
-    def render_recent(self, number: int) -> dict[str, str]:
-        """Action -> its entry of the strip, for about so many of the newest."""
-        found = history.list_recent(db(), self.dataset, self.classes, user=me(), limit=min(number + 2, 20))
+    def render_recent(self, saved: Mapping[str, Told | None]) -> dict[str, str]:
+        """Action -> its entry of the strip. saved: what is known of each; what is not is looked up in the log."""
         entry = current_app.jinja_env.get_template("review/_recent.html")
-        return {one.action: entry.render(dataset=self.dataset, one=one) for one in found[:number]}
+        found = {action: told.make(action, self.classes) for action, told in saved.items() if told}
+        if len(found) < len(saved):
+            newest = history.list_recent(db(), self.dataset, self.classes, user=me(), limit=min(len(saved) + 2, 20))
+            found |= {one.action: one for one in newest if one.action in saved and one.action not in found}
+        return {action: entry.render(dataset=self.dataset, one=one) for action, one in found.items()}
 
     def describe(
         self,
