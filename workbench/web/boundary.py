@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 
 from workbench.config import Home
 from workbench.db import Database
-from workbench.errors import NotFound, WorkbenchError, explain
+from workbench.errors import Busy, NotFound, WorkbenchError, explain
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -75,6 +75,7 @@ def begin_reading() -> None:
     stack = ExitStack()
     g.session = stack.enter_context(database.read())
     g.stack = stack
+    g.is_saved = True
 
 
 def home() -> Home:
@@ -93,8 +94,12 @@ def _open_session() -> None:
     writes = writes and (request.endpoint in _WRITING_GETS or _brings_a_login())
     if request.method == "HEAD" and request.endpoint in _WRITING_GETS:
         abort(405)
-    g.stack = ExitStack()
-    g.session = g.stack.enter_context(database.write() if writes else database.read())
+    stack = g.stack = ExitStack()
+    try:
+        g.session = stack.enter_context(database.write() if writes else database.read())
+    except Busy:  # the page that says so is read from somewhere
+        g.session = stack.enter_context(database.read())
+        raise
 
 
 def _brings_a_login() -> bool:
@@ -224,6 +229,8 @@ def _show_crash(error: Exception) -> ResponseReturnValue:
     sentence = explain(getattr(error, "original_exception", None))
     if sentence:
         return _error_page(503, sentence)
+    if g.get("is_saved"):
+        return _error_page(500, "Something broke on our side after your answers were saved; send them again or reload.")
     return _error_page(500, "Something broke on our side. Nothing was changed; the server's log has the details.")
 
 
