@@ -68,6 +68,9 @@ def counted(database: Database) -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         statements.append(statement)
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    engines = (database.engine, database.reader)  # for writing, for reading
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     yield statements
-    event.remove(database.engine, "before_cursor_execute", note)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)

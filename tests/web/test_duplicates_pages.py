@@ -59,15 +59,15 @@ def counted(database: Database) -> Iterator[list[str]]:
         if statement.lstrip().upper().startswith("SELECT"):
             statements.append(statement)
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    event.listen(database.reader, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+        event.remove(database.reader, "before_cursor_execute", note)
 
 
-def test_a_stranger_is_sent_to_the_login_page(app: Flask) -> None:
-    assert app.test_client().get("/d/pets/duplicates").location == "/login?next=/d/pets/duplicates"
+def test_a_stranger_gets_404(app: Flask) -> None:
+    assert app.test_client().get("/d/pets/duplicates").status_code == 404
 
 
 def test_before_the_first_scan_the_page_offers_one(browser_as: BrowserAs, database: Database) -> None:

@@ -34,6 +34,7 @@ def export(bench: Workbench, destination: Path, dataset: str, format_: str, vers
             version=version,
             progress=progress,
         )
+    bench.record("export", dataset=dataset, version=document["version"], format=format_)
     for row in document["missing"][:10]:
         bench.say(row["reason"])
     text = (

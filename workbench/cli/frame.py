@@ -34,6 +34,16 @@ class Workbench:
         """With --json the document and nothing else on standard output; else the text."""
         click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) if self.as_json else text)
 
+    def record(self, kind: str, *, dataset: str | None = None, **detail: Any) -> None:
+        """Say in the log of activities that this was done, by the account that the command line acts as."""
+        from workbench.queries import datasets
+        from workbench.services import activities, users
+
+        with self.database.write() as session:
+            found = datasets.find_dataset(session, dataset) if dataset else None
+            admin = users.ensure_admin(session)
+            activities.record(session, user=admin, kind=kind, dataset=found, via="command line", **detail)
+
     def say(self, text: str) -> None:
         """A remark that is not the answer: to standard error."""
         click.echo(text, err=True)

@@ -59,6 +59,7 @@ def import_(
             votes=votes,
             attributes=attributes,
         )
+    bench.record("import", dataset=dataset, source=source.name, name=dataset)
     if document["unused"]:
         bench.say(f"No image is of the class {', '.join(document['unused'])} that --map or --drop names.")
     bench.answer(document, _describe(document))

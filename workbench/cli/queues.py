@@ -26,6 +26,9 @@ def queue() -> None:
 @click.option("--cell", metavar="TRUE:PREDICTED", help="For the recipe confusion: two class names.")
 @click.option("--title", help="Shown to reviewers.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="A parameter of the recipe, or split=NAME.")
+@click.option("--opinions", type=int, default=1, show_default=True, help="Reviewers asked about each image, blind.")
+@click.option("--blind", is_flag=True, help="Hide label and predictions until the image is decided.")
+@click.option("--gold", type=float, default=0, metavar="PERCENT", help="Hidden gold images for every hundred items.")
 @click.option("--force", is_flag=True, help="Take images of a frozen split too; deciding on them needs a reason.")
 def build(
     bench: Workbench,
@@ -36,10 +39,9 @@ def build(
     cell: str | None,
     title: str | None,
     settings: tuple[str, ...],
-    *,
-    force: bool,
+    **asking: Any,
 ) -> None:
-    """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, near-duplicates or random."""
+    """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, near-duplicates, random, filter."""
     name = read_recipe(recipe)
     params = read_settings(settings)
     if cell is not None:
@@ -48,13 +50,17 @@ def build(
         found = dataset_queries.get_dataset(session, dataset)
         run = queries.get_run(session, found, run_id) if RECIPES[name].needs_run else None
         plan = queues.plan_queue(
-            session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, force=force, **params
+            session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, **asking, **params
         )
     with bench.database.write() as session:
         made = queues.open_queue(session, plan)
         document = {"queue": made.id, "recipe": made.recipe, "size": made.size, "without": plan.without}
+    bench.record("queue_built", dataset=dataset, title=plan.title, size=plan.size)
     left_out = f" The images of {plan.without}, which is frozen, are left out." if plan.without else ""
     bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images.{left_out}")
+
+
+_OPTIONS = ("dataset", "recipe", "run", "limit", "title", "automatic", "opinions", "blind", "gold", "force")
 
 
 def read_settings(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def read_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.isidentifier():
             raise Invalid(f"“{setting}” is not KEY=VALUE.")
-        if key in ("dataset", "recipe", "run", "limit", "title", "automatic"):
+        if key in _OPTIONS:
             raise Invalid(f"“{key}” is not a parameter of a recipe; use --{key} if there is one.")
         params[key] = value
     return params

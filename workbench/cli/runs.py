@@ -29,6 +29,7 @@ def train(bench: Workbench, dataset: str, settings: tuple[str, ...], **asked: An
 
         context = Context(bench.database, bench.home, progress)
         found = train_run(context, dataset=dataset, settings=parse_settings(settings), **asked)
+    bench.record("run_started", dataset=dataset, run=found["run"], arch=found["arch"])
     bench.answer(found, _tell_training(found))
 
 

@@ -9,7 +9,7 @@ import click
 
 from workbench.cli.frame import Workbench, command
 from workbench.errors import Invalid
-from workbench.services import users
+from workbench.services import activities, users
 from workbench.serving import Workers, can_listen, check_address, is_loopback, serve_web
 
 
@@ -80,7 +80,9 @@ def _first_page(bench: Workbench, host: str, port: int) -> str:
     if not is_loopback(host):
         return f"http://{shown}:{port}/"
     with bench.database.write() as session:
-        token = users.make_login_link(session, user=users.ensure_admin(session))
+        admin = users.ensure_admin(session)
+        token = users.make_login_link(session, user=admin)
+        activities.record(session, user=admin, kind="login_link", name=admin.name, via="command line")
     return f"http://{shown}:{port}/login/{token}"
 
 

@@ -46,6 +46,7 @@ def split(
         with ProgressBar(unit="step") as progress:
             context = Context(bench.database, bench.home, progress)
             document = {**build_split(context, dataset=dataset, **asked), "applied": True}
+        bench.record("split", dataset=dataset)
     bench.answer(document, _tell(document))
 
 

@@ -56,6 +56,7 @@ def backup(bench: Workbench, file: Path) -> None:
     bench.database  # noqa: B018 - makes or migrates it
     with ProgressBar(unit="file") as progress:
         manifest = backups.make_backup(bench.home, file, version=__version__, on_progress=progress)
+    bench.record("backup", file=file.name)
     size_bytes = file.stat().st_size
     bench.answer(
         {"file": str(file), "bytes": size_bytes, **manifest},
@@ -73,6 +74,7 @@ def restore(bench: Workbench, file: Path, force: bool) -> None:
         manifest = backups.restore_backup(bench.home, file, force=force, on_progress=progress)
     with bench.database.write() as session:
         queries.requeue_running_jobs(session)
+    bench.record("restore", file=file.name)
     bench.answer(
         {"home": str(bench.home.root), **manifest},
         f"Restored {manifest['files']:,} files of {manifest['made_at'][:16]} to {bench.home.root}.",

@@ -6,9 +6,7 @@ from workbench.cli.frame import Workbench, command
 from workbench.errors import NotFound
 from workbench.models import ROLES
 from workbench.queries import users as queries
-from workbench.services import activities, invitations, users
-
-VIA = "command line"  # what the activity log says of everything done here
+from workbench.services import invitations, users
 
 
 @click.group()
@@ -23,9 +21,8 @@ def add(bench: Workbench, name: str, role: str) -> None:
     """Make an account."""
     with bench.database.write() as session:
         made = users.add_user(session, name=name, role=role)
-        admin = users.ensure_admin(session)
-        activities.record(session, user=admin, kind="account", name=made.name, role=made.role, via=VIA)
         document = {"user": made.name, "role": made.role}
+    bench.record("account", name=made.name, role=made.role)
     bench.answer(document, f"Added {name} ({role}). Let them in with: workbench login-link {name}")
 
 
@@ -56,7 +53,6 @@ def login_link(bench: Workbench, name: str, host: str, port: int) -> None:
         if found is None:
             raise NotFound(f"There is no user “{name}”; make one with: workbench user add {name} --role reviewer")
         token = users.make_login_link(session, user=found)
-        admin = users.ensure_admin(session)
-        activities.record(session, user=admin, kind="login_link", name=found.name, via=VIA)
+    bench.record("login_link", name=found.name)
     url = f"http://{host}:{port}/login/{token}"
     bench.answer({"user": name, "url": url}, url)

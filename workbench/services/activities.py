@@ -62,7 +62,7 @@ _PHRASES = {
     "invitation": "invited somebody as {role}{note}",
     "joined": "joined as {role}, invited by {by}",
     "revoked": "revoked the invitation of a {role}{note}",
-    "import": "started to import {source}",
+    "import": "started to import {source} into {name}",
     "scan": "started a scan for duplicates",
     "split": "started to build splits",
     "export": "exported version {version} as {format}",

@@ -14,7 +14,7 @@ from workbench.models import transforms as transform_words
 from workbench.queries import duplicate_pages, jobs
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import Bulk, Cursor, Wanted
-from workbench.services import decisions, group_pages, settling
+from workbench.services import activities, decisions, group_pages, settling
 from workbench.services.jobs import enqueue
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, page
@@ -171,6 +171,7 @@ def scan(name: str) -> ResponseReturnValue:
     if jobs.find_open_job(db(), kind="scan", dataset_id=dataset.id):
         return done(url_for(".index", name=name), "A scan is under way already.")
     enqueue(db(), kind="scan", user=me(), dataset=dataset)
+    activities.record(db(), user=me(), kind="scan", dataset=dataset)
     return done(url_for(".index", name=name), "The scan has started; the groups appear when it is done.")
 
 

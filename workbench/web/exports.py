@@ -13,7 +13,7 @@ from workbench.models import Dataset, Job
 from workbench.queries import datasets, image_lists
 from workbench.queries import decisions as log
 from workbench.queries import jobs as job_queries
-from workbench.services import jobs, versions
+from workbench.services import activities, jobs, versions
 from workbench.services.exporters import EXPORTERS
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, home, page
@@ -95,6 +95,7 @@ def start(name: str) -> ResponseReturnValue:
         format=format_,
         version=version,
     )
+    activities.record(db(), user=me(), kind="export", dataset=dataset, version=version, format=format_)
     return done(url_for("jobs.show", job_id=job.id), "The export has started.")
 
 

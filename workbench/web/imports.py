@@ -15,7 +15,7 @@ from werkzeug.utils import secure_filename
 from workbench.errors import Invalid, NotFound
 from workbench.models import SPLITS, Import
 from workbench.queries import datasets, import_pages
-from workbench.services import import_previews, jobs
+from workbench.services import activities, import_previews, jobs
 from workbench.services.datasets import read_dataset_name
 from workbench.services.importers import FORMATS
 from workbench.services.importers.attributes import AttributePattern
@@ -129,12 +129,15 @@ def start() -> ResponseReturnValue:
     form = request.form
     name = read_dataset_name(form.get("dataset", ""))
     maps, drops = _parse_classes(form)
+    dataset = datasets.find_dataset(db(), name)
+    source = Path(_locate(form.get("source", ""))).name
+    activities.record(db(), user=me(), kind="import", dataset=dataset, source=source, name=name)
     job = jobs.enqueue(
         db(),
         kind="import",
         user=me(),
-        dataset=datasets.find_dataset(db(), name) or name,
-        title=f"Import {Path(_locate(form.get('source', ''))).name}",
+        dataset=dataset or name,
+        title=f"Import {source}",
         source=_locate(form.get("source", "")),
         format=form.get("format") or "auto",
         split=form.get("split") or None,

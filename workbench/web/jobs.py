@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from workbench.errors import Forbidden
 from workbench.models import Dataset, Job, User, utc_now
 from workbench.queries import jobs as queries
-from workbench.services import jobs
+from workbench.services import activities, jobs
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, page
 from workbench.web.loaders import load_job
@@ -36,7 +36,7 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/jobs/<int:job_id>")
 def show(job_id: int) -> ResponseReturnValue:
     job = load_job(job_id)
-    dataset = db().get(Dataset, job.dataset_id) if job.dataset_id else None
+    dataset = _find_dataset(job)
     return page(
         "jobs/job.html",
         block="job_state",
@@ -55,6 +55,7 @@ def cancel(job_id: int) -> ResponseReturnValue:
     job = load_job(job_id)
     _check_may_stop(job)
     jobs.cancel(job)
+    activities.record(db(), user=me(), kind="job_cancelled", dataset=_find_dataset(job), title=job.title)
     words = "Cancelled." if job.is_over else "Asked to stop; it does so at its next step."
     return done(url_for("jobs.show", job_id=job.id), words)
 
@@ -65,7 +66,12 @@ def retry(job_id: int) -> ResponseReturnValue:
     job = load_job(job_id)
     _check_may_stop(job)
     again = jobs.retry(db(), job=job, user=me())
+    activities.record(db(), user=me(), kind="job_retried", dataset=_find_dataset(job), title=job.title)
     return done(url_for("jobs.show", job_id=again.id), "Trying again; what was finished is not done twice.")
+
+
+def _find_dataset(job: Job) -> Dataset | None:
+    return db().get(Dataset, job.dataset_id) if job.dataset_id else None
 
 
 def _check_may_stop(job: Job) -> None:

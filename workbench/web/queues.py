@@ -7,8 +7,8 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from workbench.errors import Invalid, NothingToReview
-from workbench.services import queues
-from workbench.web.accounts import needs
+from workbench.services import activities, queues
+from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_writing, db, done, find_shown_page, home, say
 from workbench.web.loaders import load_dataset, load_queue, load_run
 
@@ -38,6 +38,7 @@ def build(name: str) -> ResponseReturnValue:
         return done(url_for("runs.show", name=name, run_id=run_id) if run_id else find_shown_page())
     begin_writing()
     queue = queues.open_queue(db(), plan)
+    activities.record(db(), user=me(), kind="queue_built", dataset=dataset, title=queue.title, size=queue.size)
     view = "sweeps.show" if request.form.get("view") == "sweep" else "review.card"
     said = f"{queue.title}: {queue.size:,} images to look at."
     if plan.without:
@@ -75,4 +76,5 @@ def close(name: str, queue_id: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
     queue = load_queue(queue_id, dataset)
     queues.close_queue(db(), queue)
+    activities.record(db(), user=me(), kind="queue_closed", dataset=dataset, title=queue.title)
     return done(url_for("home.show", name=name), f"Closed: {queue.title}. What was decided in it stays.")

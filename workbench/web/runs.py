@@ -15,7 +15,7 @@ from workbench.errors import Invalid, NotFound
 from workbench.models import SPLITS, Dataset, Job, Queue, Run
 from workbench.queries import datasets, run_pages
 from workbench.queries import runs as queries
-from workbench.services import comparisons, confusions, runs, training_requests
+from workbench.services import activities, comparisons, confusions, runs, training_requests
 from workbench.services.architectures import ARCHITECTURES
 from workbench.services.curves import Epoch, read_curves
 from workbench.services.evaluations import Judged, evaluate, judge
@@ -164,6 +164,7 @@ def create(name: str) -> ResponseReturnValue:
         run = training_requests.ask_for_training(db(), dataset=dataset, user=me(), request=asked)
     except Invalid as error:
         return _show_form(dataset, typed=request.form, fields=error.fields, problem=str(error), status=422)
+    activities.record(db(), user=me(), kind="run_started", dataset=dataset, run=run.id, arch=run.arch)
     return done(url_for(".show", name=name, run_id=run.id), f"Run {run.id} is queued.")
 
 
@@ -210,8 +211,9 @@ def _parse_number(form: Mapping[str, str], problems: dict[str, str], field: str,
 @blueprint.post("/d/<name>/runs/<int:run_id>/cancel")
 @needs("lead")
 def cancel(name: str, run_id: int) -> ResponseReturnValue:
-    _, row = _load_row(name, run_id)
+    dataset, row = _load_row(name, run_id)
     training_requests.cancel_training(run=row.run, job=row.job)
+    activities.record(db(), user=me(), kind="run_cancelled", dataset=dataset, run=run_id)
     return done(url_for(".show", name=name, run_id=run_id), "The training stops at its next step.")
 
 
@@ -220,6 +222,7 @@ def cancel(name: str, run_id: int) -> ResponseReturnValue:
 def retry(name: str, run_id: int) -> ResponseReturnValue:
     dataset, row = _load_row(name, run_id)
     training_requests.retry_training(db(), dataset=dataset, run=row.run, job=row.job, user=me())
+    activities.record(db(), user=me(), kind="job_retried", dataset=dataset, title=f"run {run_id}")
     return done(url_for(".show", name=name, run_id=run_id), "Queued again; it goes on from its last whole epoch.")
 
 
@@ -228,6 +231,7 @@ def retry(name: str, run_id: int) -> ResponseReturnValue:
 def promote(name: str, run_id: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
     runs.promote(db(), home(), load_run(run_id, dataset))
+    activities.record(db(), user=me(), kind="run_promoted", dataset=dataset, run=run_id)
     return done(url_for(".show", name=name, run_id=run_id), f"Run {run_id} is promoted; its queues are open.")
 
 

@@ -8,9 +8,9 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from workbench.errors import Invalid
-from workbench.services import keys, users
+from workbench.services import activities, keys, users
 from workbench.web.accounts import Visitor, me, me_or_none
-from workbench.web.boundary import done, page
+from workbench.web.boundary import db, done, page
 
 blueprint = Blueprint("settings", __name__)
 
@@ -53,6 +53,7 @@ def save() -> ResponseReturnValue:
             users.set_password(user=user, password=password)
         except Invalid as error:
             return _show(status=error.status, fields=error.fields)
+        activities.record(db(), user=user, kind="password")
         flask_login.login_user(Visitor(user), remember=True)  # the other sessions end, this one goes on
     return done(url_for("settings.show"), "Settings saved.")
 

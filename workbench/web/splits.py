@@ -14,7 +14,7 @@ from workbench.models import SPLITS, Dataset, Run
 from workbench.queries import datasets, image_details
 from workbench.queries import jobs as job_queries
 from workbench.queries import runs as run_queries
-from workbench.services import freezing, jobs, leaks, splits
+from workbench.services import activities, freezing, jobs, leaks, splits
 from workbench.services.leaks import Rate, RunLeak
 from workbench.services.splits import SplitRequest
 from workbench.web import charts
@@ -140,6 +140,7 @@ def build(name: str) -> ResponseReturnValue:
     params = {key: value for key, value in asdict(asked).items() if value is not None} | {"by": list(asked.by)}
     stamp = request.form.get("stamp")
     job = jobs.enqueue(db(), kind="split", user=me(), dataset=dataset, **params, **({"stamp": stamp} if stamp else {}))
+    activities.record(db(), user=me(), kind="split", dataset=dataset)
     return done(url_for("jobs.show", job_id=job.id), "Building the splits has started.")
 
 
