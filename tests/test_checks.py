@@ -7,9 +7,9 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from tests.test_versions import decide_at_random, list_images, relabel
-from workbench.models import Dataset, DuplicateGroup, Queue, QueueItem, User
+from workbench.models import Dataset, DuplicateGroup, DuplicateMember, Queue, QueueItem, User
 from workbench.queries import decisions as log
-from workbench.services import checks, decisions
+from workbench.services import checks, decisions, duplicates
 from workbench.services.decisions import Line
 
 
@@ -173,4 +173,19 @@ def test_an_item_reopened_keeps_an_earlier_verdict_that_stands_again(
     decisions.undo(session, dataset=pets, user=bob, action=late)
 
     assert session.scalar(select(QueueItem.done_action).where(QueueItem.id == items[0].id)) == early
+    assert list_differences(session, pets) == []
+
+
+def test_a_group_that_a_scan_no_longer_forms_takes_its_items_along(session: Session, pets: Dataset, bob: User) -> None:
+    group = add_group(session, pets)
+    session.add_all([DuplicateMember(group_id=group.id, image_id=image_id, apart=False) for image_id in (1, 2)])
+    (item,) = add_queue(session, pets, group=group)
+    line = Line("duplicates", detail={"group": "k", "verdict": "keep_all", "images": [1, 2]})
+    decisions.submit(session, dataset=pets, user=bob, lines=[line])
+    queue = session.get_one(Queue, item.queue_id)
+    assert (queue.size, queue.done, queue.hits) == (1, 1, 1)
+
+    duplicates.refresh_near_groups(session, pets, [])
+
+    assert (queue.size, queue.done, queue.hits) == (0, 0, 0)
     assert list_differences(session, pets) == []

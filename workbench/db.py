@@ -61,13 +61,13 @@ class Database:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.engine = _make_engine(sqlite_url(home.database), _PRAGMAS)
-        self._reader = _make_engine(sqlite_url(home.database), (*_PRAGMAS, "query_only=ON"))
+        self.reader = _make_engine(sqlite_url(home.database), (*_PRAGMAS, "query_only=ON"))
         self._writer = FairLock()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A snapshot. Any attempt to write raises OperationalError."""
-        with self._reader.connect() as connection, Session(connection) as session:
+        with self.reader.connect() as connection, Session(connection) as session:
             yield session
 
     @contextmanager
@@ -103,7 +103,7 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-        self._reader.dispose()
+        self.reader.dispose()
 
 
 def sqlite_url(path: Path) -> str:

@@ -17,6 +17,7 @@ from workbench.models import Dataset, DuplicateGroup, DuplicateMember, Duplicate
 from workbench.queries import duplicate_verdicts
 from workbench.queries import duplicates as queries
 from workbench.services.group_marks import refresh_flags
+from workbench.services.queue_marks import drop_group_items
 
 _CHUNK = 500
 
@@ -80,6 +81,7 @@ def _delete_groups(session: Session, groups: Sequence[DuplicateGroup]) -> None:
         session.expunge(group)
     for start in range(0, len(groups), _CHUNK):
         ids = [group.id for group in groups[start : start + _CHUNK]]
+        drop_group_items(session, ids)
         session.execute(delete(DuplicateGroup).where(DuplicateGroup.id.in_(ids)))
 
 

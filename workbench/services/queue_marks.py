@@ -67,6 +67,16 @@ def refresh_group_items(session: Session, group_ids: Sequence[int]) -> None:
     session.flush()
 
 
+def drop_group_items(session: Session, group_ids: Sequence[int]) -> None:
+    """Items of groups that a scan no longer forms leave their queues, done or not: there is nothing left to show."""
+    query = select(QueueItem, Queue).join(Queue, Queue.id == QueueItem.queue_id)
+    for item, queue in session.execute(query.where(QueueItem.group_id.in_(group_ids))):
+        _store(item, queue, ItemState(0, None, None, None))
+        queue.size -= 1
+        session.delete(item)
+    session.flush()
+
+
 def refresh_opinions(session: Session, logs: Mapping[int, ImageLog]) -> None:
     """The opinions on these images follow their logs; images on which nobody was asked cost nothing."""
     asked = [image_id for image_id, found in logs.items() if any(line.kind == "opinion" for line in found.every)]
