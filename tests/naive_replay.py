@@ -30,6 +30,7 @@ class Shown:
     blind: dict[int, dict[int, Said]] = field(
         default_factory=dict
     )  # queue -> reviewer -> opinion, since the last verdict
+    settled: list[Decision] = field(default_factory=list)  # the lines that said what it is, one after the other
     agreed: dict[int, Decision] = field(default_factory=dict)  # queue -> the opinion that made up the number
 
     @property
@@ -90,6 +91,7 @@ def _apply(shown: Shown, line: Decision) -> None:
     if line.kind in ("confirm", "relabel", "ambiguous", "exclude", "consensus"):
         said = _read(line.kind, line.class_id, detail)
         _settle(shown, said, source="consensus" if line.kind == "consensus" else "decision")
+        shown.settled.append(line)
         shown.blind, shown.agreed = {}, {}
         _weigh(shown, line, said)
     elif line.kind == "restore":
@@ -140,6 +142,7 @@ def _hear(shown: Shown, line: Decision, detail: dict[str, Any]) -> None:
         return
     _settle(shown, said, source="consensus")
     shown.said, shown.contradicted, shown.split_opinions = {}, False, False
+    shown.settled.append(line)
     shown.agreed[line.queue_id or 0] = line
 
 
@@ -151,20 +154,19 @@ def replay_item(item: QueueItem, queue: Queue, image: Image, counting: Sequence[
     )
     if item.wants == 0:
         return marked
-    agreed = replay_image(image, mine).agreed.get(queue.id)
-    for line in mine:
-        is_verdict = line.kind in ("confirm", "relabel", "ambiguous", "exclude", "consensus")
-        if (is_verdict and line.id > queue.after_line) or line is agreed:
-            marked.done = line
-    if marked.done is not None:
-        before = replay_image(image, mine[: mine.index(marked.done)])
-        marked.hit = _is_other(marked.done, before, item.given_id)
+    shown = replay_image(image, mine)
+    is_other = False
+    for line in shown.settled:
+        if line.id > queue.after_line:
+            is_other = _is_other(line, item.given_id, before=is_other)
+            if line.kind != "opinion" or line is shown.agreed.get(queue.id):
+                marked.done, marked.hit = line, is_other
     return marked
 
 
-def _is_other(line: Decision, before: Shown, given_id: int | None) -> bool:
-    """Whether the image is other than when the queue was built: to confirm it leaves it what it was just before."""
+def _is_other(line: Decision, given_id: int | None, *, before: bool) -> bool:
+    """Whether the image is other than it was when the queue was built; to confirm it leaves it as it was before."""
     kind = (line.detail or {})["verdict"] if line.kind == "opinion" else line.kind
     if kind == "confirm":
-        return before.label != given_id and line.class_id != given_id
+        return before and line.class_id != given_id
     return kind in ("ambiguous", "exclude") or line.class_id != given_id

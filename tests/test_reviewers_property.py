@@ -1,5 +1,7 @@
 """Several reviewers, in any order: whatever they do, the rows say what a naive replay of the log says."""
 
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -20,7 +22,7 @@ from sqlalchemy.orm import Session
 from tests import naive_replay
 from tests.conftest import make_pets
 from workbench.config import Home
-from workbench.db import Database
+from workbench.db import Database, open_database
 from workbench.errors import Conflict, WorkbenchError
 from workbench.models import Class, Dataset, Decision, Image, Opinion, Queue, QueueItem
 from workbench.queries import datasets as dataset_queries
@@ -301,10 +303,25 @@ def _rolled_back(database: Database) -> Iterator[Session]:
         session.rollback()
 
 
-def test_whatever_reviewers_do_the_rows_say_what_a_naive_replay_says(database: Database, home: Home) -> None:
-    run_state_machine_as_test(
-        lambda: Reviewing(database, home),
-        settings=settings(
-            max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+def run(database: Database, home: Home, *, examples: int, steps: int) -> None:
+    wanted = settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
     )
+    run_state_machine_as_test(lambda: Reviewing(database, home), settings=wanted)
+
+
+def test_whatever_reviewers_do_the_rows_say_what_a_naive_replay_says(database: Database, home: Home) -> None:
+    run(database, home, examples=15, steps=20)
+
+
+def main() -> None:
+    """python -m tests.test_reviewers_property [EXAMPLES]: as many as one likes."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home.at(folder)
+        database = open_database(home)
+        run(database, home, examples=int(sys.argv[1]) if len(sys.argv) > 1 else 500, steps=30)
+        database.close()
+
+
+if __name__ == "__main__":
+    main()
