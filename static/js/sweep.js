@@ -2,7 +2,7 @@
 // What is sent to the server, and what comes from it, is in sweep_sending.js.
 "use strict";
 
-const STEPS = [48, 96, 144, 192];
+const [LARGEST, STEP] = [192, 12]; // pixels of an image on the screen
 const LETTERS = "asdfghjklqwertyuiopcvbnmx"; // one for each of the first images, from the home row outwards
 const BEYOND = "z"; // and before a letter for the others
 const DRAG_PX = 6;
@@ -95,19 +95,26 @@ const point = (picked) => {
 
 // --- size --------------------------------------------------------------------------------------------------------
 
-const resize = (step) => document.documentElement.style.setProperty("--cell", `${STEPS[step - 1]}px`);
+// Small pictures keep their pixels at whole steps; between them they would come out uneven.
+const resize = (px) => {
+  document.documentElement.style.setProperty("--cell", `${px}px`);
+  for (const picture of document.querySelectorAll(".cell .crisp")) picture.classList.toggle("uneven", px % Number(picture.dataset.side) !== 0);
+};
 
-// The largest at which all images are seen at once.
+// The largest at which all images are seen at once; four in a row where that would make them too small.
 const fitting = () => {
   const bar = document.querySelector(".sweep_bar")?.offsetHeight || 0;
-  const height = window.innerHeight - grid().getBoundingClientRect().top - window.scrollY - bar - 12;
-  const fits = (size) => Math.ceil(cells().length / Math.floor((grid().clientWidth + 4) / (size + 4))) * (size + 4) <= height;
-  return Math.max(2, STEPS.findLastIndex(fits) + 1);
+  const width = grid().clientWidth + 4;
+  const height = window.innerHeight - grid().getBoundingClientRect().top - window.scrollY - bar - 8;
+  const fits = (px) => Math.ceil(cells().length / Math.floor(width / (px + 4))) * (px + 4) <= height;
+  const small = window.innerWidth < 720 ? Math.floor((width / 4 - 4) / STEP) * STEP : 96;
+  for (let px = LARGEST; px > small; px -= STEP) if (fits(px)) return px;
+  return small;
 };
 
 const setSize = () => {
   const slider = document.getElementById("size");
-  slider.value = localStorage.getItem("workbench.sweep.size") || fitting();
+  slider.value = localStorage.getItem("workbench.sweep.px") || fitting();
   resize(slider.value);
 };
 
@@ -248,7 +255,7 @@ document.documentElement.classList.add("scripted");
 
 document.addEventListener("input", (event) => {
   if (event.target.id !== "size") return;
-  localStorage.setItem("workbench.sweep.size", event.target.value);
+  localStorage.setItem("workbench.sweep.px", event.target.value);
   resize(event.target.value);
 });
 document.addEventListener("change", (event) => {
