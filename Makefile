@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test lint test-fast test-browser bench-import bench-duplicates bench-review test-faults screenshots wheel clean
+.PHONY: help demo test lint test-fast test-browser bench-import bench-duplicates bench-review bench-paint test-faults screenshots wheel clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ bench-duplicates: $(VENV)/.installed ## Measure the search for near copies (ARGS
 
 bench-review: $(VENV)/.installed ## Measure a decision and the next card (ARGS="35000 1000000 --homes FOLDER --label-studio VENV")
 	@$(BIN)/python -m benchmarks.review $(or $(ARGS),35000 1000000)
+
+bench-paint: $(VENV)/.installed-test ## Measure key to painted next image, without and with network delay (ARGS="--decisions 300")
+	@sh tests/chromium.sh
+	@$(BIN)/python -m benchmarks.paint $(ARGS)
 
 screenshots: $(VENV)/.installed-test ## Take the README's pictures anew from the demo
 	@sh tests/chromium.sh

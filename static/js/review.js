@@ -111,7 +111,7 @@
     node.querySelector(".evidence")?.replaceChildren();
     node.querySelectorAll(".more [data-key], .views [data-key]").forEach((part) => part.removeAttribute("data-key"));
     node.querySelectorAll("#answers .classes button, #answers .verdicts button, [data-do=skip]").forEach((button) => { button.disabled = true; });
-    node.querySelectorAll(".main_answer .name").forEach((words) => { words.textContent = ""; });
+    node.querySelectorAll(".main_answer .name").forEach((words) => { words.textContent = "–"; });
     node.querySelectorAll(".given, .suggested").forEach((button) => button.classList.remove("given", "suggested"));
     return { node, item: null, url: "", isOpen: false, ready: Promise.resolve() };
   };
@@ -230,7 +230,8 @@
 
   // --- what the server says
 
-  const target = () => Math.min(MOST_CARDS, Math.max(FEWEST_CARDS, Math.ceil((1.5 * roundTrip) / pace) + 3));
+  // What an answer brings is of use a round trip later, and its image another one after that.
+  const target = () => Math.min(MOST_CARDS, Math.max(FEWEST_CARDS, Math.ceil((3 * roundTrip) / pace) + 3));
   const wishes = () => {
     const held = [screen, ...buffer].filter((card) => card.item && card.isOpen).map((card) => card.item);
     const isOver = screen.node.classList.contains("ending");

@@ -7,7 +7,6 @@ from playwright.sync_api import Page
 # The key's own time stamp; the frame in which another card stands there with its image decoded; the start of the frame
 # after it, when that one has been painted: at most a frame more than it took.
 WATCH = """() => {
-  window.paints = [];
   document.addEventListener("keydown", (event) => {
     const from = document.getElementById("card").dataset.item;
     const look = () => {
@@ -38,6 +37,7 @@ def watch_paints(page: Page, *, latency_ms: float = 0) -> None:
 
 def measure_paints(page: Page, *, keys: Iterable[str], pause_ms: float) -> list[float]:
     """Press one key after the other, each when the image after the last is painted and a pause is over."""
+    page.evaluate("() => { window.paints = []; }")
     for number, key in enumerate(keys, start=1):
         page.keyboard.press(key)
         page.wait_for_function("(number) => window.paints.length >= number", arg=number)
