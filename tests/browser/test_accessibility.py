@@ -182,6 +182,9 @@ def addresses(home: Path) -> dict[str, str]:
         "train": f"{ROOT}/runs/new",
         "merge": f"{ROOT}/classes/{bar}/merge?into={square}",
         "versions compared": f"{ROOT}/export?old=0&new=9",
+        "history, sought": f"{ROOT}/history?kind=labels&counts=yes&path=bar&since=2026-01-01",
+        "history, no match": f"{ROOT}/history?kind=gold&counts=no",
+        "activity of a data set": "/activity?dataset=shapes&kind=backup",
         "job, failed": f"/jobs/{failed}",
         "job, waiting": f"/jobs/{waiting}",
         "import report": f"{ROOT}/imports/1",
@@ -300,8 +303,12 @@ def test_no_page_of_an_empty_home_has_a_barrier(chromium: Browser, tmp_path: Pat
             for address in ("/", "/import", "/jobs", "/people", "/settings"):
                 page.goto(live.url + address)
                 found += look(page, address)
+            page.goto(f"{live.url}/people")
+            page.get_by_role("button", name="Make an invitation").click()
+            invitation = page.locator("#link").inner_text()
+            found += look(page, "people, a link just made")
         stranger = chromium.new_page(bypass_csp=True)
-        for address in ("/login", "/login/used-up"):
+        for address in ("/login", "/login/used-up", "/nothing/for/you", invitation.removeprefix(live.url)):
             stranger.goto(live.url + address)
             found += look(stranger, address)
         stranger.goto(f"{live.url}/login")
@@ -310,5 +317,11 @@ def test_no_page_of_an_empty_home_has_a_barrier(chromium: Browser, tmp_path: Pat
         stranger.get_by_role("button", name="Log in").click()
         stranger.locator(".problem").wait_for()
         found += look(stranger, "login, refused")
+        stranger.goto(invitation)
+        for name in ("two words", "newcomer"):
+            stranger.get_by_label("Your name here").fill(name)
+            stranger.get_by_role("button", name="Join").click()
+            found += look(stranger, f"join as {name}")
+        assert stranger.get_by_role("heading", name="Welcome, newcomer").is_visible()
         stranger.close()
     assert not found, "\n".join(found)

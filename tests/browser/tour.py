@@ -67,6 +67,7 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "import": "/import",
         "jobs": "/jobs",
         "people": "/people",
+        "activity": "/activity",
         "settings": "/settings",
     }
     if queue:

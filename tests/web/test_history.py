@@ -1,13 +1,21 @@
 """The history page: wording, folding, filters, pages, undo by whom."""
 
+import csv
+import io
+import json
+import re
+from html import unescape
+
 import pytest
+from flask import Flask
+from sqlalchemy import select
 
 from tests.conftest import Browser, make_pets
 from tests.review_queues import BrowserAs, add_queue, counted
 from workbench.db import Database
-from workbench.models import Dataset, Decision, Image
+from workbench.models import Dataset, Decision, Image, Queue, QueueItem, utc_now
 from workbench.queries import datasets as queries
-from workbench.services import datasets, decisions, users
+from workbench.services import datasets, decisions, opinions, users
 from workbench.services.decisions import Line
 
 HISTORY = "/d/pets/history"
@@ -27,9 +35,6 @@ def decide(database: Database, who: str, image: int, **verdict: object) -> str:
 
 def text(browser: Browser, url: str = HISTORY) -> str:
     """The page without its markup, spaces folded."""
-    import re
-    from html import unescape
-
     page = browser.get(url).get_data(as_text=True)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", page[page.index('id="entries"') :])).split())
 
@@ -242,3 +247,154 @@ def test_the_queue_is_named(database: Database, browser_as: BrowserAs) -> None:
             queue_id=1,
         )
     assert "in Label issues" in text(browser_as("viewer"))
+
+
+# --- opinions, gold images, consensus
+
+
+@pytest.fixture
+def blind_queue(database: Database) -> None:
+    """Two reviewers asked blind in queue 1; bob called image 1 a dog, lea made image 2 gold and settled image 3."""
+    with database.write() as session:
+        pets = make_pets(session)
+        queue = add_queue(session, pets, title="Blind")
+        queue.opinions, queue.blind = 2, True
+        items = session.scalars(select(QueueItem).where(QueueItem.queue_id == queue.id).order_by(QueueItem.position))
+        first, second, *_ = items.all()
+        first.wants = second.wants = 2
+        bob, lea = users.ensure_user(session, "bob"), users.ensure_user(session, "lea", role="lead")
+        opinions.say(session, item=first, user=bob, verdict="relabel", class_id=2)
+        opinions.say(session, item=second, user=bob, verdict="ambiguous", class_ids=[1, 3])
+        opinions.set_gold(session, dataset=pets, user=lea, image_ids=[2])
+        told = {"method": "majority", "p": 0.9731, "opinions": 3}
+        decisions.submit(session, dataset=pets, user=lea, lines=[Line("consensus", 3, 1, told)])
+
+
+def test_opinions_gold_and_consensus_in_plain_words(
+    blind_queue: None, database: Database, browser_as: BrowserAs
+) -> None:
+    lead = browser_as("lead")
+    page = text(lead)
+    for words in (
+        "bob ’s opinion: dog",
+        "bob ’s opinion: ? cat or owl",
+        "lea made it a gold image, known to be cat",
+        "lea settled it by consensus dog → cat majority, 3 opinions, P 0.97",
+    ):
+        assert words in page, words
+    with database.write() as session:
+        item = session.scalars(select(QueueItem).order_by(QueueItem.position)).first()
+        opinions.say(session, item=item, user=users.ensure_user(session, "eve"), verdict="relabel", class_id=2)
+    assert "eve ’s opinion: dog all 2 agree: cat → dog" in text(lead)
+    assert "opinion: dog" in lead.get("/d/pets/images/1").get_data(as_text=True)
+
+
+def test_others_opinions_stay_hidden_while_their_queue_is_open(
+    blind_queue: None, database: Database, app: Flask, browser_as: BrowserAs
+) -> None:
+    reviewer, viewer, bob = browser_as("reviewer"), browser_as("viewer"), Browser(app, "bob", "reviewer")
+    for browser in (reviewer, viewer):
+        assert "’s opinion" not in text(browser)
+        assert "gold" not in text(browser)
+        assert "opinion: dog" not in browser.get("/d/pets/images/1").get_data(as_text=True)
+        for ending in ("csv", "jsonl"):
+            saved = browser.get(f"{HISTORY}/log.{ending}").get_data(as_text=True)
+            assert ("consensus" in saved, "gold" in saved, "bob" in saved) == (True, False, False)
+    assert "bob ’s opinion: dog" in text(bob)
+    assert "gold" not in text(bob)
+    with database.write() as session:
+        session.get_one(Queue, 1).closed_at = utc_now()
+    assert "bob ’s opinion: dog" in text(reviewer)
+    assert "gold" not in text(reviewer)
+
+
+def test_a_hidden_gold_image_looks_like_any_to_who_answered_it(
+    pets_there: None, database: Database, app: Flask, browser_as: BrowserAs
+) -> None:
+    with database.write() as session:
+        queue = add_queue(session, queries.get_dataset(session, "pets"))
+        item = session.scalars(select(QueueItem).where(QueueItem.queue_id == queue.id)).first()
+        assert item is not None
+        item.wants = 0
+        opinions.say(session, item=item, user=users.ensure_user(session, "bob"), verdict="relabel", class_id=2)
+    bob = Browser(app, "bob", "reviewer")
+    assert "bob said dog" in text(bob)
+    assert "gold" not in text(bob) + bob.get(f"{HISTORY}/log.jsonl").get_data(as_text=True)
+    assert "bob met a hidden gold image and said dog" in text(browser_as("lead"))
+
+
+# --- seeking and saving
+
+
+def test_seeking_by_queue_path_day_and_whether_it_counts(
+    pets_there: None, database: Database, browser_as: BrowserAs
+) -> None:
+    with database.write() as session:
+        add_queue(session, queries.get_dataset(session, "pets"))
+    undone = decide(database, "bob", 1, verdict="exclude", queue_id=1)
+    decide(database, "eve", 3, verdict="confirm")
+    with database.write() as session:
+        bob = users.ensure_user(session, "bob")
+        decisions.undo(session, dataset=queries.get_dataset(session, "pets"), user=bob, action=undone)
+    viewer, today = browser_as("viewer"), f"{utc_now():%Y-%m-%d}"
+    for question, found in (
+        ("queue=1", ["excluded"]),
+        ("path=DOG/", ["confirmed"]),
+        ("path=nothing", []),
+        ("counts=no", ["excluded"]),
+        ("counts=yes&kind=labels", ["confirmed"]),
+        (f"since={today}&until={today}", ["took back", "confirmed", "excluded"]),
+        ("until=2020-01-01", []),
+    ):
+        page = text(viewer, f"{HISTORY}?{question}")
+        seen = [words for words in ("took back", "confirmed", "excluded") if f" {words}" in page]
+        assert seen == found, question
+    for wrong in ("since=soon", "kind=lies", "counts=maybe", "user=bob"):
+        assert viewer.get(f"{HISTORY}?{wrong}").status_code == 422, wrong
+
+
+def test_the_number_of_lines_is_told_and_cut_off(
+    pets_there: None, database: Database, browser_as: BrowserAs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = browser_as("viewer")
+    assert "0 lines" in viewer.get(HISTORY).text
+    for number in range(3):
+        decide(database, "bob", 1, verdict="comment", text=f"note {number}")
+    assert "3 lines" in viewer.get(f"{HISTORY}?kind=comments").text
+    monkeypatch.setattr("workbench.queries.log_lines.COUNTED", 2)
+    assert "More than 2 lines" in viewer.get(HISTORY).text
+
+
+def test_a_long_search_says_how_far_back_it_looked(
+    pets_there: None, database: Database, browser_as: BrowserAs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undone = decide(database, "bob", 1, verdict="exclude")
+    with database.write() as session:
+        bob = users.ensure_user(session, "bob")
+        decisions.undo(session, dataset=queries.get_dataset(session, "pets"), user=bob, action=undone)
+    for number in range(5):
+        decide(database, "bob", 2, verdict="comment", text=f"note {number}")
+    monkeypatch.setattr("workbench.queries.log_lines.SCANNED", 4)
+    viewer = browser_as("viewer")
+    page = viewer.get(f"{HISTORY}?counts=no").get_data(as_text=True)
+    assert ("nothing that fits" in page, "Looked back to" in page, "0 lines since" in page) == (True, True, True)
+    found = re.search(r'href="([^"]+)">Look further back', page)
+    assert found is not None
+    assert "bob excluded it" in text(viewer, unescape(found[1]))
+
+
+def test_what_is_shown_is_what_is_saved(pets_there: None, database: Database, browser_as: BrowserAs) -> None:
+    decide(database, "bob", 1, verdict="relabel", class_id=2)
+    decide(database, "eve", 1, verdict="comment", text="=cmd()")
+    viewer = browser_as("viewer")
+    page = viewer.get(f"{HISTORY}?kind=comments&path=cat").get_data(as_text=True)
+    [link] = [unescape(found) for found in re.findall(r'href="([^"]+)">CSV', page)]
+    answer = viewer.get(link)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="pets-log.csv"'
+    assert answer.mimetype == "text/csv"
+    [row] = csv.DictReader(io.StringIO(answer.get_data(as_text=True)))
+    assert (row["user"], row["kind"], row["text"], row["path"]) == ("eve", "comment", "'=cmd()", "cat/0.png")
+    lines = viewer.get(f"{HISTORY}/log.jsonl")
+    assert lines.mimetype == "application/x-ndjson"
+    assert [json.loads(line)["kind"] for line in lines.text.splitlines()] == ["relabel", "comment"]
+    assert viewer.get(f"{HISTORY}/log.xlsx").status_code == 404

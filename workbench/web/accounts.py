@@ -172,10 +172,11 @@ def _limits() -> Limits:
     return found
 
 
-def enter(user: User, *, how: str) -> None:
-    """From here on this browser is `user`."""
+def enter(user: User, *, how: str = "") -> None:
+    """From here on this browser is `user`. how: as the activities tell it; empty where they tell it otherwise."""
     flask_login.login_user(Visitor(user), remember=True)
-    activities.record(db(), user=user, kind="login", how=how)
+    if how:
+        activities.record(db(), user=user, kind="login", how=how)
 
 
 @blueprint.get("/login/<token>")

@@ -46,6 +46,6 @@ def join(token: str) -> ResponseReturnValue:
     except (Invalid, NotFound) as error:
         return _show(token, error=error if isinstance(error, Invalid) else None)
     session.clear()  # what a former user of this browser left
-    enter(user, how="invitation")
+    enter(user)
     session["welcome"] = True
     return redirect(url_for("home.datasets"), 303)
