@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from workbench.models import Class, Dataset, Job, Queue, Run, User, utc_now
 from workbench.models.states import undone_actions
-from workbench.queries import datasets, duplicates, planted
+from workbench.queries import agreement, datasets, duplicates, planted
 from workbench.queries import history as log
 from workbench.queries import homes as queries
 from workbench.queries import jobs as job_queries
@@ -107,6 +107,7 @@ class Overview:
     coverage: Coverage
     planted: Planted | None
     jobs: list[Job]
+    disputed: int  # images that wait for a lead
     step: Step
 
 
@@ -122,6 +123,7 @@ def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
     coverage = _measure_coverage(session, dataset)
     jobs = job_queries.list_open_jobs(session, dataset_id=dataset.id)
     promoted = next((run for run in runs if run.id == dataset.promoted_run_id), None)
+    disputed = agreement.count_disputed(session, dataset.id)
     fresh = queries.count_reviewed_since(session, dataset.id, promoted.created_at) if promoted else coverage.reviewed
     return Overview(
         queues=lines,
@@ -138,6 +140,7 @@ def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
         coverage=coverage,
         planted=planted.get_planted(session, dataset.id),
         jobs=jobs,
+        disputed=disputed,
         step=choose_step(
             user=user,
             coverage=coverage,
@@ -147,6 +150,7 @@ def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
             lines=lines,
             jobs=jobs,
             fresh=fresh,
+            disputed=disputed,
         ),
     )
 
@@ -247,6 +251,7 @@ def choose_step(
     lines: Sequence[QueueLine],
     jobs: Sequence[Job],
     fresh: int,
+    disputed: int,
 ) -> Step:
     """One thing to do. A viewer only looks, a reviewer reviews, a lead also sees to what reviewing rests on."""
     if not user.may("reviewer"):
@@ -259,6 +264,9 @@ def choose_step(
         return Step("import" if leads else "wait", "Import images", "There is nothing in this data set yet.")
     if leads and (step := _prepare(coverage, groups, scanned=scanned, runs=runs, jobs=jobs)):
         return step
+    if leads and disputed:
+        why = "Reviewers contradict each other about them; only a lead can say which is right."
+        return Step("adjudicate", f"Settle {disputed:,} disputed image{'' if disputed == 1 else 's'}", why)
     best = next((line for line in lines if line.open), None)
     if leads and best is not None and fresh >= _WORTH_A_TRAINING and not any(job.kind == "train" for job in jobs):
         return Step("train", "Train again", f"{fresh:,} images were reviewed since the model last learnt.")
