@@ -55,6 +55,7 @@
     for (const thumb of thumbs) {
       thumb.loading = "eager";
       thumb.decoding = "sync";
+      thumb.fetchPriority = "low"; // after the pictures of all cards
     }
     return Promise.allSettled([dress(node), ...thumbs.map((thumb) => thumb.decode())]);
   };

@@ -156,7 +156,10 @@
   const findLine = (action) => screen.node.querySelector(`.strip li[data-action="${action}"]`);
   const confirmLine = (action, html) => {
     const line = findLine(action);
-    if (line && html) line.replaceWith(element(html));
+    if (!line || !html) return;
+    const confirmed = element(html);
+    confirmed.querySelector("img")?.replaceWith(line.querySelector("img")); // the same image, there already
+    line.replaceWith(confirmed);
   };
 
   // --- answering
@@ -183,7 +186,7 @@
   };
   const keepPace = () => {
     const now = performance.now();
-    if (lastAnswer) pace = 0.7 * pace + 0.3 * Math.min(now - lastAnswer, 5000);
+    if (lastAnswer) pace = 0.5 * pace + 0.5 * Math.min(now - lastAnswer, 5000);
     lastAnswer = now;
   };
   // What was said about the answer before is old news.
