@@ -109,8 +109,9 @@ def _hops(index: str, conditions: tuple[str, ...]) -> TextClause:
     first = f"(SELECT min(a.id) FROM decisions a WHERE a.action = {action})"  # noqa: S608 - only our own words
     where = " AND ".join(conditions)
     begin, go_on = _newest(index, where, ":bound"), _newest(index, where, first)
-    hops = f"SELECT {begin}, 1 UNION ALL SELECT {go_on}, hop + 1 FROM hops WHERE line_id IS NOT NULL AND hop < :most"
-    return text(f"WITH RECURSIVE hops(line_id, hop) AS ({hops}) SELECT line_id FROM hops WHERE line_id IS NOT NULL")  # noqa: S608 - as above
+    further = f"SELECT {go_on}, hop + 1 FROM hops WHERE line_id IS NOT NULL AND hop < :most"  # noqa: S608 - as above
+    hops = f"hops(line_id, hop) AS (SELECT {begin}, 1 UNION ALL {further})"
+    return text(f"WITH RECURSIVE {hops} SELECT line_id FROM hops WHERE line_id IS NOT NULL")  # noqa: S608 - as above
 
 
 def _newest(index: str, where: str, bound: str) -> str:
