@@ -13,6 +13,7 @@ from workbench.db import Database
 from workbench.errors import Conflict, Frozen, Invalid
 from workbench.models import Activity, Dataset, Decision, Job, QueueItem, User, utc_now
 from workbench.queries import agreement as queries
+from workbench.queries import queues as queue_queries
 from workbench.services import adjudication, checks, consensus, decisions, freezing, opinions, users
 from workbench.worker import consensus as worker
 from workbench.worker.context import Context
@@ -287,6 +288,14 @@ def test_one_opinion_more_is_asked_for_and_may_be_taken_back(
     assert [line.kind for line in session.scalars(select(Activity))] == ["opinion_asked", "opinion_unasked"]
 
     adjudication.ask_another(session, dataset=pets, image=image, user=alice)
+    session.flush()
+    served = {
+        name: queue_queries.list_free_items(
+            session, queue.id, user_id=users.ensure_user(session, name, role="reviewer").id, now=utc_now()
+        )[0].id
+        for name in ("anna", "ben", "cleo")
+    }
+    assert [name for name, item_id in served.items() if item_id == item.id] == ["cleo"]
     have_said(session, pets, queue, {"cleo": "d"})
     case = adjudication.make_case(session, home, pets, image, viewer=alice)
     assert (case.awaits, case.majority and case.majority.name) == (0, "dog")

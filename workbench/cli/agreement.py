@@ -26,8 +26,9 @@ def agreement(bench: Workbench, dataset: str, source: str) -> None:
     """How far reviewers agree: all together, in pairs, by class; and how each of them works."""
     with bench.database.read() as session:
         found = datasets.get_dataset(session, dataset)
-        report = service.report(session, found, source=source)
-        works = reviewers.list_work(session, found, source=source)
+        opinions = service.read_opinions(session, found, source=source)
+        report = service.report(session, found, source=source, opinions=opinions)
+        works = reviewers.list_work(session, found, source=source, opinions=opinions)
         bench.answer(describe(dataset, report, works), _tell(dataset, report, works))
 
 

@@ -1,5 +1,6 @@
 """Who agrees with whom about what the images are, beyond chance, and which classes reviewers confuse."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -39,6 +40,11 @@ class Opinions:
     said: NDArray[np.int16]  # (N, R): category, -1 for nothing
     line_ids: NDArray[np.int64]  # (N, R): the line that says it, 0 for none
     categories: tuple[Category, ...]
+
+    @functools.cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """(N, K): how many said each category."""
+        return figures.count_categories(self.said, categories=len(self.categories))
 
     def number(self, key: str) -> int | None:
         """The category of an address."""
@@ -143,11 +149,11 @@ class Report:
         return next((pair for pair in self.pairs if {pair.one.id, pair.other.id} == {one.id, other.id}), None)
 
 
-def report(session: Session, dataset: Dataset, *, source: str = "blind") -> Report:
-    """All figures of the agreement page; costs a read of the opinions and some thousand small sums."""
-    opinions = read_opinions(session, dataset, source=source)
+def report(session: Session, dataset: Dataset, *, source: str = "blind", opinions: Opinions | None = None) -> Report:
+    """All figures of the agreement page; costs some thousand small sums. opinions: those of the source, read before."""
+    opinions = opinions or read_opinions(session, dataset, source=source)
     users = queries.get_users(session, opinions.user_ids)
-    counts = figures.count_categories(opinions.said, categories=len(opinions.categories))
+    counts = opinions.counts
     fleiss, fleiss_opinions = figures.measure_fleiss(counts)
     spoken = (opinions.said >= 0).sum(0).tolist()
     return Report(

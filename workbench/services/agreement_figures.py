@@ -186,6 +186,11 @@ def count_confused(counts: Counts) -> NDArray[np.int64]:
 
 def _gather(counts: Counts) -> tuple[Counts, NDArray[np.int64]]:
     """The different rows and how often each occurs: a resample of the images is a draw of numbers of these."""
+    base = int(counts.max()) + 1
+    if base ** counts.shape[1] < 2**62:  # a row as one number sorts ten times as fast
+        codes = counts @ (base ** np.arange(counts.shape[1], dtype=np.int64))
+        _, first, times = np.unique(codes, return_index=True, return_counts=True)
+        return counts[first], times.astype(np.int64)
     patterns, times = np.unique(counts, axis=0, return_counts=True)
     return patterns, times.astype(np.int64)
 

@@ -58,11 +58,21 @@ class Period:
     gold: Figure
 
 
-def list_work(session: Session, dataset: Dataset, *, source: str = "blind", only: User | None = None) -> list[Work]:
-    """Everybody who ever said what an image of the data set is, the most decisions first; or one of them."""
+def list_work(
+    session: Session,
+    dataset: Dataset,
+    *,
+    source: str = "blind",
+    only: User | None = None,
+    opinions: Opinions | None = None,
+) -> list[Work]:
+    """Everybody who ever said what an image of the data set is, the most decisions first; or one of them.
+
+    opinions: those of the source, read before.
+    """
     counts = queries.count_lines(session, dataset.id)
     users = queries.get_users(session, counts)
-    opinions = agreement.read_opinions(session, dataset, source=source)
+    opinions = opinions or agreement.read_opinions(session, dataset, source=source)
     gold = queries.list_gold_answers(session, dataset.id)
     undone = log.get_undone(session, dataset_id=dataset.id)
     taken_back = _count_taken_back(session, dataset, undone)
@@ -147,14 +157,12 @@ def agrees_with_others(opinions: Opinions, user_id: int) -> tuple[NDArray[np.int
     if column is None:
         return np.empty(0, np.int64), []
     spoken = opinions.said[:, column] >= 0
-    rest = np.delete(opinions.said[spoken], column, axis=1)
-    counts = np.zeros((len(rest), len(opinions.categories) + 1), np.int64)
-    for others in rest.T:
-        counts[np.arange(len(rest)), others] += 1  # -1, nothing said, is the last column
-    counts = counts[:, :-1]
+    own = opinions.said[spoken, column]
+    counts = opinions.counts[spoken]
+    counts[np.arange(len(own)), own] -= 1
     most = counts.max(1, initial=0)
     is_plain = (most > 0) & ((counts == most[:, None]).sum(1) == 1)
-    right = counts.argmax(1)[is_plain] == opinions.said[spoken][is_plain, column]
+    right = counts.argmax(1)[is_plain] == own[is_plain]
     return opinions.line_ids[spoken][is_plain, column], right.tolist()
 
 
@@ -172,11 +180,13 @@ def _tell(right: Sequence[bool]) -> Figure:
 # --- drift --------------------------------------------------------------------------------------------------------
 
 
-def list_periods(session: Session, dataset: Dataset, user: User, *, source: str = "blind") -> tuple[str, list[Period]]:
+def list_periods(
+    session: Session, dataset: Dataset, user: User, *, source: str = "blind", opinions: Opinions | None = None
+) -> tuple[str, list[Period]]:
     """“day” or “decisions”, and the reviewer's newest periods, oldest first: speed, agreement and gold in each."""
     lines = queries.list_newest_lines(session, dataset.id, user_id=user.id, limit=NEWEST_OF_ONE)[::-1]
     kind, starts, names = _cut(lines)
-    opinions = agreement.read_opinions(session, dataset, source=source)
+    opinions = opinions or agreement.read_opinions(session, dataset, source=source)
     spoken, agrees = agrees_with_others(opinions, user.id)
     gold = queries.list_gold_answers(session, dataset.id, user_id=user.id)
     first = [lines[start].id for start in starts]

@@ -12,7 +12,7 @@ from workbench.queries import agreement as queries
 from workbench.queries import image_lists
 from workbench.queries import review as review_queries
 from workbench.services import agreement, consensus, reviewers
-from workbench.services.agreement import Category, Pair, Report
+from workbench.services.agreement import Category, Opinions, Pair, Report
 from workbench.services.reviewers import Period
 from workbench.web import charts
 from workbench.web.accounts import me, needs
@@ -46,7 +46,8 @@ class PairCell:
 def index(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
     source = read_source()
-    found = agreement.report(db(), dataset, source=source)
+    opinions = agreement.read_opinions(db(), dataset, source=source)
+    found = agreement.report(db(), dataset, source=source, opinions=opinions)
     rows, columns = list_visible(found, me())
     return page(
         "agreement/index.html",
@@ -56,8 +57,8 @@ def index(name: str) -> ResponseReturnValue:
         verdict=say_verdict(found),
         rows=[(user, [make_cell(found, user, other) for other in columns]) for user in rows],
         columns=columns,
-        examples=_list_examples(dataset, found),
-        works=reviewers.hide_others(reviewers.list_work(db(), dataset, source=source), me()),
+        examples=_list_examples(dataset, found, opinions),
+        works=reviewers.hide_others(reviewers.list_work(db(), dataset, source=source, opinions=opinions), me()),
         result=consensus.load_result(home(), dataset),
         heat=_heat,
     )
@@ -92,9 +93,8 @@ def say_verdict(report: Report) -> str:
     return "One reviewer’s word is not enough here: ask several, and settle what they differ on."
 
 
-def _list_examples(dataset: Dataset, report: Report) -> dict[int, list[review_queries.Picture]]:
+def _list_examples(dataset: Dataset, report: Report, opinions: Opinions) -> dict[int, list[review_queries.Picture]]:
     """Place in the list of confusions -> some of its images."""
-    opinions = agreement.read_opinions(db(), dataset, source=report.source)
     sealed = _list_sealed(dataset)
     found = {
         place: [one for one in agreement.list_differing(opinions, one, other).tolist() if one not in sealed][:EXAMPLES]
@@ -185,8 +185,9 @@ def reviewer(name: str, user_id: int) -> ResponseReturnValue:
     user = load_user(user_id)
     _check_may_see(user)
     source = read_source()
-    found = reviewers.list_work(db(), dataset, source=source, only=user)
-    kind, periods = reviewers.list_periods(db(), dataset, user, source=source)
+    opinions = agreement.read_opinions(db(), dataset, source=source)
+    found = reviewers.list_work(db(), dataset, source=source, only=user, opinions=opinions)
+    kind, periods = reviewers.list_periods(db(), dataset, user, source=source, opinions=opinions)
     return page(
         "agreement/reviewer.html",
         dataset=dataset,
