@@ -25,7 +25,7 @@ from scipy import stats
 
 from benchmarks.review_servers import Floor, LabelStudio, Server, Workbench
 
-_WARM_UP = 24
+WARM_UP = 24
 _LABEL_STUDIO_S = 20.0  # of each of its turns
 _LONGEST_S = 300.0
 
@@ -78,7 +78,7 @@ def measure(servers: Sequence[Server], *, rounds: int, decisions: dict[int, int]
     """decisions: number of clients -> decisions in each round."""
     found: dict[tuple[str, int], Measured] = {}
     for server in servers:
-        server.run(clients=max(decisions), decisions=_WARM_UP, seconds=_LONGEST_S)
+        server.run(clients=max(decisions), decisions=WARM_UP, seconds=_LONGEST_S)
     for turn in range(rounds):
         for clients, wanted in decisions.items():
             for server in servers[turn % len(servers) :] + list(servers[: turn % len(servers)]):
@@ -98,7 +98,8 @@ def count_twice(found: dict[tuple[str, int], Measured], server: str) -> int:
 
 
 def report(found: dict[tuple[str, int], Measured], servers: Sequence[Server]) -> Iterator[str]:
-    yield "| server | clients | decisions | p50 ms | p99 ms | decisions/s | server CPU ms | client CPU ms | given twice |"
+    titles = "server, clients, decisions, p50 ms, p99 ms, decisions/s, server CPU ms, client CPU ms, given twice"
+    yield f"| {titles.replace(', ', ' | ')} |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for (name, clients), each in sorted(found.items(), key=lambda pair: pair[0][1]):
         p50, p99 = np.percentile(each.times_ms, [50, 99])
@@ -129,15 +130,13 @@ def _report_ratios(found: dict[tuple[str, int], Measured], servers: Sequence[Ser
 def make_servers(options: argparse.Namespace, folder: Path, *, clients: int) -> list[Server]:
     homes = options.homes or folder
     servers: list[Server] = [Floor("floor", "floor", folder / "floor", clients, count=max(options.sizes))]
-    for count in options.sizes:
-        servers.append(Workbench(f"ours, {count:,}", options.protocol, homes / f"{count}", clients, count=count))
+    servers += [
+        Workbench(f"ours, {count:,}", options.protocol, homes / f"{count}", clients, count=count)
+        for count in options.sizes
+    ]
     if options.label_studio:
-        servers.append(
-            LabelStudio(
-                "Label Studio, 10,000", "label-studio", folder / "label-studio", clients,
-                environment=options.label_studio,
-            )
-        )  # fmt: skip
+        name, home = "Label Studio, 10,000", folder / "label-studio"
+        servers.append(LabelStudio(name, "label-studio", home, clients, environment=options.label_studio))
     return servers
 
 

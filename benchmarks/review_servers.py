@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from workbench.queries import datasets as dataset_queries
 from workbench.services import users
 
 AHEAD = 8  # cards that a browser holds
-_START_S = 180.0
+_START_S = 300.0
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -91,7 +93,7 @@ class Server:
         answer: dict[str, Any] = json.loads(done.stdout)
         if answer["faults"]:
             raise RuntimeError(f"{self.name}: {answer['faults'][0]}")
-        return {**answer, "server_cpu_s": self.cpu_s() - before}
+        return {**answer, "server_cpu_s": max(self.cpu_s() - before, 1 / _TICKS)}  # below a tick nothing is known
 
 
 def _family(pid: int) -> list[int]:
@@ -105,7 +107,7 @@ def _family(pid: int) -> list[int]:
 
 def _read_cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 class Cookies:
@@ -114,6 +116,9 @@ class Cookies:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._jar: dict[str, str] = {}
+
+    def close(self) -> None:
+        self._connection.close()
 
     @property
     def header(self) -> str:
@@ -161,9 +166,9 @@ class Workbench(Server):
         return links
 
     def _log_in(self, link: str) -> dict[str, str]:
-        browser = Cookies(self.port)
-        browser.fetch(f"/login/{link}")
-        _, text = browser.fetch(str(self.spec["queue"]))
+        with closing(Cookies(self.port)) as browser:
+            browser.fetch(f"/login/{link}")
+            _, text = browser.fetch(str(self.spec["queue"]))
         found = re.search(r'"X-CSRFToken": "([^"]+)"', text)
         if found is None:
             raise RuntimeError("the page of the queue has no CSRF token; is the login link used up?")
@@ -204,7 +209,9 @@ class LabelStudio(Server):
         lead = self._log_in(account["username"], account["password"])
         self.spec = {"project": self._make_project(lead), "choices": list(CLASSES)}
         others = [self._sign_up(lead, number) for number in range(1, self.clients)]
-        self.people = [{"cookie": each.header, "token": each["csrftoken"]} for each in (lead, *others)]
+        for browser in (lead, *others):
+            self.people.append({"cookie": browser.header, "token": browser["csrftoken"]})
+            browser.close()
 
     def _log_in(self, email: str, password: str) -> Cookies:
         browser = Cookies(self.port)
