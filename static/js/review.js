@@ -291,7 +291,7 @@
     return { card, said };
   };
   // One at a time, and only when the server knows all that was decided before.
-  const goTo = async (href, { push = true, change = null, ...options } = {}) => {
+  const goTo = async (href, { push = true, change = () => {}, ...options } = {}) => {
     if (busy) return;
     busy = true;
     hush();
@@ -301,7 +301,7 @@
       if (!found) return;
       if (found.card.node.dataset.queue !== queue()) { location.assign(found.card.url || href); return; }
       await Promise.race([found.card.ready, new Promise((resolve) => { setTimeout(resolve, PATIENCE_MS); })]);
-      change?.();
+      change(found.card);
       replaceScreen(found.card, { push, fresh: true });
       if (found.said) say(found.said);
     } finally { busy = false; }
@@ -319,7 +319,7 @@
   const undo = (form, submitter) => {
     const last = outbox.unsent().filter((entry) => entry.url === address() && entry.answer.kind !== "skip").pop();
     if (last && answered.has(last.answer.action) && outbox.withdraw(last.answer.action)) withdraw(last);
-    else goTo(wayOf(form, submitter), { method: "POST" }).then(() => { screen.isUndone = true; });
+    else goTo(wayOf(form, submitter), { method: "POST", change: (card) => { card.isUndone = true; } });
   };
   // What the undo before brought back to the screen is settled again, and no card to come back to.
   const redo = (form, submitter) => goTo(wayOf(form, submitter), { method: "POST", change: () => { if (screen.isUndone) screen.isOpen = false; } });
@@ -384,6 +384,7 @@
   document.addEventListener("click", click);
   document.addEventListener("visibilitychange", pauseClock);
   window.addEventListener("popstate", () => { if (isOurs(location.pathname)) goTo(location.pathname, { push: false }); else location.reload(); });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // what it held was given back
   window.addEventListener("resize", () => pictures.fit(screen.node, screen.node.querySelector(".stage")));
   document.addEventListener("toggle", (event) => {
     if (event.target.matches(".comment[open]")) event.target.querySelector("input[name=text]").focus();

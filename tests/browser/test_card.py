@@ -246,6 +246,20 @@ def test_another_page_tells_of_what_is_kept_and_sends_it(offline: Page, desk: De
     assert queue.kinds() == [(0, "confirm"), (1, "relabel")]
 
 
+def test_what_the_browser_held_ahead_is_given_back_when_it_leaves(chromium: Browser, ann: Page, desk: Desk) -> None:
+    queue = desk.add_queue()
+    queue.go(ann)
+    press(ann, "Enter")
+    wait_until_saved(ann)
+    with desk.browser(chromium, "bob") as bob:
+        bob.goto(queue.url)
+        assert int(bob.locator("#card").get_attribute("data-item") or 0) in queue.items[5:7]  # ann holds those before
+        ann.goto(f"{desk.live.url}/settings")
+        ann.wait_for_timeout(300)
+        bob.goto(queue.url)
+        queue.shows(bob, 1)
+
+
 # --- what the server does not take
 
 
@@ -539,6 +553,22 @@ def test_a_class_beyond_the_digits_is_found_by_its_name(ann: Page, desk: Desk) -
 # --- what it looks like
 
 
+def test_stretched_contrast_stays_from_card_to_card(ann: Page, desk: Desk) -> None:
+    queue = desk.add_queue()
+    queue.go(ann)
+    picture = ann.locator(".picture")
+    plain = picture.get_attribute("src") or ""
+    press(ann, "t")
+    assert (picture.get_attribute("src") or "").startswith("data:image/png")
+    press(ann, "1")
+    queue.shows(ann, 1)
+    assert (picture.get_attribute("src") or "").startswith("data:image/png")
+    assert ann.locator(".strip img").first.get_attribute("src") == plain
+    press(ann, "t")
+    assert "/full" in (picture.get_attribute("src") or "")
+    expect(ann.locator("[data-stretch]")).to_have_attribute("aria-pressed", "false")
+
+
 def test_nothing_moves_from_card_to_card(ann: Page, desk: Desk) -> None:
     queue = desk.add_queue()
     queue.go(ann)
@@ -555,17 +585,18 @@ def test_nothing_moves_from_card_to_card(ann: Page, desk: Desk) -> None:
     assert ann.evaluate(places, parts) == before
 
 
-def test_on_a_phone_no_message_lies_over_a_button(chromium: Browser, desk: Desk) -> None:
+@pytest.mark.parametrize("width", [390, 1000, 1440])
+def test_no_message_lies_over_a_button(chromium: Browser, desk: Desk, width: int) -> None:
     queue = desk.add_queue()
-    with desk.browser(chromium, quiet=False, has_touch=True, **ON_PHONE) as page:
+    with desk.browser(chromium, quiet=False, viewport={"width": width, "height": 844}) as page:
         queue.go(page)
-        page.locator("#exclude").tap()
+        page.locator("#exclude").click()
         queue.shows(page, 1)
-        page.locator("[data-do=undo]").tap()
+        page.locator("[data-do=undo]").click()
         queue.shows(page, 0)
         expect(page.locator("#messages")).to_contain_text("Took back")
         page.context.set_offline(True)
-        page.locator("#answers .pick").first.tap()
+        page.locator("#answers .pick").first.click()
         expect(page.locator(LINE)).to_be_visible()
         covered = page.evaluate(
             """() => [...document.querySelectorAll(".answers :is(button, summary, a)")].filter((button) => {
