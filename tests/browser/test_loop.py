@@ -92,6 +92,7 @@ def test_the_whole_loop(page: Page, live: Live, tmp_path: Path) -> None:
     path = page.locator(".stage img").first.get_attribute("alt").removeprefix("The image to decide on: ")
     page.keyboard.press("3")
     expect(card).to_contain_text("1 of")
+    expect(page.locator("#card:not(.waiting)")).to_be_visible()  # the first key may be ahead of the cards
     page.keyboard.press("Enter")
     expect(card).to_contain_text("2 of")
     page.keyboard.press("u")
