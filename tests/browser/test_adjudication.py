@@ -158,8 +158,17 @@ def test_the_rest_is_settled_at_once_and_taken_back(page: Page, live: Live) -> N
     assert [row[0] for row in disputed(live)][3:] == [True] * 3
 
 
-@pytest.mark.parametrize("address", ["agreement", "agreement?source=all", "agreement/reviewers/2", "adjudication"])
-def test_the_pages_are_accessible(page: Page, live: Live, address: str) -> None:
-    page.goto(f"{live.url}/d/shapes/{address}")
-    assert axe_violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+@pytest.mark.parametrize(
+    "address",
+    [
+        "agreement", "agreement?source=all", "agreement/reviewers/2", "agreement/pair/2/3", "adjudication",
+        "adjudication/5", "adjudication/bulk?method=quality&p=0.5",
+    ],
+)  # fmt: skip
+def test_the_pages_are_accessible_in_both_themes_wide_and_narrow(page: Page, live: Live, address: str) -> None:
+    for width, theme in ((1440, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        page.goto(f"{live.url}/d/shapes/{address}")
+        assert axe_violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
