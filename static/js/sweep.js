@@ -290,12 +290,11 @@ document.addEventListener("keydown", (event) => {
     event.stopImmediatePropagation();
     return;
   }
-  if (document.body.dataset.keys === "off") return;
   if (isPlain || /^(Home|End)$/.test(event.key)) {
     const to = targetOf(event);
     if (to !== null) { focusOn(to, event.shiftKey); event.preventDefault(); }
   }
-  if (event.key === "Enter" && isPlain && event.target.closest(".face")) {
+  if (event.key === "Enter" && isPlain && document.body.dataset.keys !== "off" && event.target.closest(".face")) {
     event.preventDefault();
     if (!event.repeat) document.getElementById("settle")?.click();
   }

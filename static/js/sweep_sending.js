@@ -80,6 +80,7 @@ const takeIn = (said) => {
   article().querySelector(".progress_line")?.replaceWith(line);
   article().querySelector("progress")?.replaceWith(bar);
   if (missed) document.getElementById("missed").append(missed);
+  document.querySelectorAll("#messages .done").forEach((earlier) => earlier.remove());
   window.workbench.say(said.sentence);
 };
 
@@ -105,8 +106,15 @@ const send = async (entry) => {
 
 const itemsOf = (page) => [...(page?.querySelectorAll(".cell") || [])].map((cell) => cell.dataset.item);
 
+// The reason for deciding on a frozen split is given once.
+const carryReason = (page) => {
+  const [from, to] = [article(), page].map((one) => [...one.querySelectorAll(".force input")]);
+  to.forEach((input, at) => { if (from[at]) [input.checked, input.value] = [from[at].checked, from[at].value]; });
+};
+
 const put = (page) => {
   isHungry = false;
+  carryReason(page);
   article().replaceWith(page);
   history.replaceState(null, "", page.dataset.place);
   window.sweep.arrive();

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from urllib.parse import parse_qs
 
 import cv2
 import numpy as np
@@ -16,8 +17,8 @@ from tests.live import Live, serve
 from workbench import storage
 from workbench.config import Home
 from workbench.db import Database, open_database
-from workbench.models import Dataset, Decision, Image, Import, QueueItem
-from workbench.services import datasets, decisions, queues, users
+from workbench.models import Dataset, Decision, Image, Import, Queue, QueueItem, utc_now
+from workbench.services import datasets, decisions, queues, sweeps, users
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 IMAGES = 400
@@ -306,8 +307,9 @@ def test_what_is_settled_without_a_network_is_shown_and_sent_when_it_is_back(
     page.keyboard.press("z")
     expect(page.locator(".message.problem")).to_contain_text("Not yet: what you settled last is not saved.")
     assert count_done(database, address) == 0
-    context.set_offline(False)
     page.locator("#send_again").click()
+    expect(page.locator("#unsent")).to_contain_text("80 images are not saved yet")
+    context.set_offline(False)
     wait_until_saved(page)
     expect(page.locator("#unsent")).to_be_hidden()
     expect(page.locator(".cell")).to_have_count(40)
@@ -368,6 +370,39 @@ def test_what_others_decided_meanwhile_is_shown(page: Page, address: str, databa
     assert all(found[item][1] for item in items)
     missed.get_by_text("Seen").click()
     expect(missed).to_have_count(0)
+
+
+def test_what_somebody_else_holds_leaves_the_grid(context: BrowserContext, address: str, database: Database) -> None:
+    """They looked at the same moment; the other one was first to say so."""
+
+    def hold_first(route: Route) -> None:
+        ids = [int(item) for item in parse_qs(route.request.post_data or "")["item"][:3]]
+        taken.extend(ids if not taken else [])
+        with database.write() as session:
+            carol = users.ensure_user(session, "carol", role="reviewer")
+            queue = session.get_one(Queue, int(queue_of(address)))
+            assert sweeps.hold(session, queue, item_ids=taken, user=carol, now=utc_now()) == []
+        route.continue_()
+
+    taken: list[int] = []
+    page, problems = open_page(context)
+    page.route("**/sweep/ahead", hold_first)
+    page.goto(address)
+    expect(page.locator(".message")).to_contain_text("3 images were on another reviewer's screen already.")
+    expect(page.locator(".cell")).to_have_count(37)
+    expect(page.locator("#settle")).to_contain_text("Settle all 37")
+    assert problems == Problems()
+
+
+def test_single_keys_switched_off_the_arrows_still_move(page: Page, swept: Live, database: Database) -> None:
+    page.evaluate("document.body.dataset.keys = 'off'")
+    items = names(page)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")
+    assert marks(page) == {}
+    page.keyboard.press("Enter")  # presses the image that has the focus
+    assert marks(page) == {items[1]: "?"}
+    assert page.evaluate("unsent.size") == 0
 
 
 def test_a_session_that_ended_keeps_the_sweep(page: Page, address: str, database: Database) -> None:

@@ -31,7 +31,9 @@ def read_form(browser: Browser, url: str = SWEEP) -> dict[str, Any]:
     """What the grid's form would send as it stands."""
     page = browser.get(url).get_data(as_text=True)
     items = re.findall(r'name="item" value="(\d+)"', page)
-    form: dict[str, Any] = {name: field(page, name) for name in ("class_id", "action", "after")} | {"item": items}
+    form: dict[str, Any] = {name: field(page, name) for name in ("user", "class_id", "action", "after")} | {
+        "item": items
+    }
     for item in items:
         form |= {f"revision_{item}": field(page, f"revision_{item}"), f"mark_{item}": read_mark(page, item)}
     return form
@@ -230,6 +232,16 @@ def test_sending_it_twice_counts_once(reviewer: Browser, database: Database) -> 
     assert reviewer.post(SWEEP, form).status_code == 303
     with database.read() as session:
         assert session.query(Decision).count() == 6
+
+
+def test_what_somebody_else_settled_in_this_browser_is_not_sent_as_mine(
+    reviewer: Browser, app: Flask, database: Database
+) -> None:
+    form = read_form(reviewer)
+    refused = send(Browser(app, "carol", "reviewer"), form)
+    assert (refused.status_code, "You are logged in as carol now" in refused.json["sentence"]) == (409, True)
+    assert "html" not in refused.json
+    assert image_of(database, 1)["done"] is False
 
 
 @pytest.mark.parametrize("mark", ["bless", "77"])

@@ -42,6 +42,8 @@ def settle(name: str, queue_id: int) -> ResponseReturnValue:
     """Settle all that is shown as one action, which one undo takes back. A script is answered in a document."""
     dataset = load_dataset(name)
     queue = load_queue(queue_id, dataset)
+    if request.form.get("user", me().id, type=int) != me().id:
+        raise Conflict(f"You are logged in as {me().name} now: what somebody else settled here is theirs to send.")
     cls = load_class(request.form.get("class_id", 0, type=int), dataset)
     marks = {item_id: request.form.get(f"mark_{item_id}", "") for item_id in request.form.getlist("item", type=int)}
     revisions = {item_id: request.form.get(f"revision_{item_id}", -1, type=int) for item_id in marks}
