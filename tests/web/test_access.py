@@ -49,7 +49,7 @@ NEEDS = {
                 "answers.send", "duplicates.settle", "duplicates.undo", "exports.start", "history.undo",
                 "images.apply_bulk",
                 "images.decide", "images.preview_bulk", "jobs.cancel", "jobs.retry", "review.blind", "review.comment",
-                "review.decide", "review.lease", "review.redo", "review.skip", "review.undo", "sweeps.lease",
+                "review.decide", "review.redo", "review.skip", "review.undo", "sweeps.lease",
                 "sweeps.look_ahead", "sweeps.settle",
             ),
             "reviewer",

@@ -87,13 +87,6 @@ def test_an_answer_leases_the_next_image_so_that_another_reviewer_gets_the_one_a
     assert "Image 2 of 6" in text(reviewer, CARD)
 
 
-def test_the_page_takes_and_keeps_a_lease(reviewer: Browser, app: Flask) -> None:
-    assert reviewer.post(f"{CARD}/items/1/lease", htmx=True).status_code == 204
-    refused = Browser(app, "carol", "reviewer").post(f"{CARD}/items/1/lease", htmx=True)
-    assert refused.status_code == 409
-    assert refused.get_data(as_text=True) == "Another reviewer took this image a moment ago."
-
-
 def test_sending_an_answer_twice_counts_once(reviewer: Browser, database: Database) -> None:
     page = text(reviewer, CARD)
     form = {"revision": field(page, "revision"), "action": field(page, "action"), "class_id": 3}
@@ -264,7 +257,8 @@ def test_the_end_names_the_next_queue(reviewer: Browser, database: Database) -> 
 
 def test_the_end_waits_for_what_others_hold(reviewer: Browser, app: Flask) -> None:
     carol = Browser(app, "carol", "reviewer")
-    carol.post(f"{CARD}/items/6/lease")
+    body = {"answers": [], "holding": [6], "want": 0}
+    carol.client.post(f"{CARD}/answers", json=body, headers={"X-CSRFToken": carol.token})
     for item in range(1, 6):
         answer(reviewer, item, verdict="confirm")
     assert "1 image is with another reviewer." in text(reviewer, CARD)

@@ -161,18 +161,6 @@ def blind(name: str, queue_id: int, item_id: int) -> ResponseReturnValue:
     return _go_on(dataset, queue, load_item(item_id, queue), said=said)
 
 
-@blueprint.post("/d/<name>/queues/<int:queue_id>/items/<int:item_id>/lease")
-@needs("reviewer")
-def lease(name: str, queue_id: int, item_id: int) -> ResponseReturnValue:
-    """Hold what is on the screen; the page asks once a minute."""
-    dataset = load_dataset(name)
-    queue = load_queue(queue_id, dataset)
-    item = load_item(item_id, queue)
-    if item.done_action is None and not queues.renew(db(), item=item, user=me(), now=utc_now()):
-        raise Conflict("Another reviewer took this image a moment ago.")
-    return "", HTTPStatus.NO_CONTENT
-
-
 @blueprint.post("/d/<name>/undo")
 @needs("reviewer")
 def undo(name: str) -> ResponseReturnValue:
