@@ -2,10 +2,11 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.orm import Session
 
 from tests.conftest import make_pets
@@ -143,7 +144,9 @@ def test_eight_threads_empty_a_queue_without_meeting(database: Database, home: H
     assert len({image_id for _, image_id in seen}) == 60
 
 
-def test_progress_counts_what_is_done_and_hits(session: Session, home: Home, pets: Dataset, alice: User, bob: User) -> None:
+def test_progress_counts_what_is_done_and_hits(
+    session: Session, home: Home, pets: Dataset, alice: User, bob: User
+) -> None:
     queue = make_queue(session, home, pets)
     images = [item.image for item in queries.list_items(session, queue.id)]
     other = next(cls.id for cls in pets.classes if cls.id != images[1].label_id)
@@ -323,3 +326,20 @@ def test_expected_hits_are_not_thinned_by_images_without_p_wrong(
 ) -> None:
     found = queues._expect_hits(None if p_wrong is None else np.array(p_wrong, np.float32))
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
+
+
+def test_what_is_held_is_looked_up_by_its_ids(session: Session, home: Home, pets: Dataset, alice: User) -> None:
+    """An index of the queue would be read from end to end, a million items of it with every decision."""
+    queue = make_queue(session, home, pets)
+    plans: list[str] = []
+
+    def explain(_connection: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT queue_items"):
+            plans.extend(row[3] for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    event.listen(session.get_bind(), "before_cursor_execute", explain)
+    try:
+        queries.list_holdable(session, queue.id, item_ids=[1, 2], user_id=alice.id, now=NOW)
+    finally:
+        event.remove(session.get_bind(), "before_cursor_execute", explain)
+    assert plans[0] == "SEARCH queue_items USING INTEGER PRIMARY KEY (rowid=?)"

@@ -215,7 +215,7 @@ def test_two_blind_opinions_that_agree_settle_an_image(ann: Browser, app: Flask,
     ask_several(database, wants=2)
     bob = log_in(app, "bob")
     card = send(ann, want=1)["cards"][0]["html"]
-    assert "label hidden" in card
+    assert "2 blind opinions per image" in card
     assert "cat is right" not in card
     send(ann, says(1, "relabel", class_id=3))
     assert image_of(database, 1) == {"label": "cat", "status": "active", "done": False}

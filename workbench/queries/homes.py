@@ -24,7 +24,6 @@ from workbench.models import (
 from workbench.queries.image_lists import IS_DISPUTED
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-_BY_IMAGE = "INDEXED BY ix_decisions_image_id_id"  # a bulk action has as many lines as images: never join on it
 
 
 @dataclass(frozen=True)
@@ -109,21 +108,12 @@ def list_yields(session: Session, queue_ids: Sequence[int]) -> dict[int, Yield]:
     """
     if not queue_ids:
         return {}
-    is_hit = case(
-        (Decision.kind.in_(("exclude", "ambiguous")), 1),
-        ((Decision.kind == "relabel") & Decision.class_id.is_distinct_from(QueueItem.given_id), 1),
-        else_=0,
+    query = (
+        select(QueueItem.queue_id, func.count(), func.sum(case((QueueItem.hit.is_(True), 1), else_=0)))
+        .join(Decision, (Decision.id == QueueItem.done_line) & (Decision.queue_id == QueueItem.queue_id))
+        .where(QueueItem.queue_id.in_(queue_ids), QueueItem.group_id.is_(None))
+        .group_by(QueueItem.queue_id)
     )
-    each = (
-        select(QueueItem.queue_id, QueueItem.id, func.max(is_hit).label("hit"))
-        .join(Decision, (Decision.image_id == QueueItem.image_id) & (Decision.action == QueueItem.done_action))
-        .with_hint(Decision, _BY_IMAGE, "sqlite")
-        .where(QueueItem.queue_id.in_(queue_ids), QueueItem.done_action.is_not(None), QueueItem.group_id.is_(None))
-        .where(Decision.kind.in_(VERDICTS), Decision.queue_id == QueueItem.queue_id)
-        .group_by(QueueItem.queue_id, QueueItem.id)
-        .subquery()
-    )
-    query = select(each.c.queue_id, func.count(), func.sum(each.c.hit)).group_by(each.c.queue_id)
     return {row[0]: Yield(row[1], row[2]) for row in session.execute(query)}
 
 

@@ -117,16 +117,12 @@ def list_holdable(
 def _holdable() -> Select[Any]:
     """Built once: asked with every decision."""
     user_id: ColumnElement[int] = bindparam("user_id", type_=QueueItem.id.type)
-    return (
-        select(QueueItem)
-        .with_hint(QueueItem, "NOT INDEXED", "sqlite")  # or it reads all open items of the queue
-        .where(
-            QueueItem.id.in_(bindparam("item_ids", expanding=True)),
-            QueueItem.queue_id == bindparam("queue_id"),
-            QueueItem.done_action.is_(None),
-            _is_unheld(user_id, bindparam("now", type_=_MOMENT), bindparam("far", type_=_MOMENT)),
-            asks(user_id),
-        )
+    return select(QueueItem).where(
+        QueueItem.id.in_(bindparam("item_ids", expanding=True)),
+        QueueItem.queue_id + 0 == bindparam("queue_id"),  # by no index, or it reads all open items of the queue
+        QueueItem.done_action.is_(None),
+        _is_unheld(user_id, bindparam("now", type_=_MOMENT), bindparam("far", type_=_MOMENT)),
+        asks(user_id),
     )
 
 

@@ -113,9 +113,7 @@ def plan_queue(
     """
     name = read_recipe(recipe)
     made = RECIPES[name]
-    if limit is not None and limit < 1:
-        raise Invalid("A queue holds at least one image: give a limit of 1 or more.")
-    _check_asking(made, opinions=opinions, gold=gold)
+    _check_wishes(made, limit=limit, opinions=opinions, gold=gold)
     split, own = read_params(name, params)
     without = dataset.frozen_split if made.follows_flags(own) and not force else None
     if without is not None and without in (split, own.get("split")):
@@ -147,7 +145,9 @@ def plan_queue(
     )
 
 
-def _check_asking(made: Recipe, *, opinions: int, gold: float) -> None:
+def _check_wishes(made: Recipe, *, limit: int | None, opinions: int, gold: float) -> None:
+    if limit is not None and limit < 1:
+        raise Invalid("A queue holds at least one image: give a limit of 1 or more.")
     if not 1 <= opinions <= MOST_OPINIONS:
         raise Invalid(f"Ask 1 to {MOST_OPINIONS} reviewers for each image.")
     if not 0 <= gold <= MOST_GOLD:
