@@ -12,9 +12,7 @@ depends_on = None
 def upgrade() -> None:
     columns = ["dataset_id", "kind", "user_id", "id"]
     op.create_index("ix_decisions_kind", "decisions", columns, sqlite_where=sa.text("kind <> ''"))
-    op.create_index(
-        "ix_decisions_queue", "decisions", ["queue_id", "id"], sqlite_where=sa.text("queue_id IS NOT NULL")
-    )
+    op.create_index("ix_decisions_queue", "decisions", ["queue_id", "id"], sqlite_where=sa.text("queue_id IS NOT NULL"))
 
 
 def downgrade() -> None:
