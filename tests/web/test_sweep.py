@@ -295,3 +295,11 @@ def test_the_grid_costs_the_same_for_three_images_and_forty(browser_as: BrowserA
             assert browser.get(url).status_code == 200
         costs.append(len(statements))
     assert costs[0] == costs[1] <= 12
+
+
+def test_classes_are_counted_among_the_first_only(
+    reviewer: Browser, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    monkeypatch.setattr("workbench.queries.sweeps.COUNT_UP_TO", 4)
+    assert "dog (4)" in reviewer.get(SWEEP).get_data(as_text=True)
+    assert len(read_form(reviewer)["item"]) == 6

@@ -8,19 +8,24 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from workbench.models import Decision, Image, Queue, QueueItem, User
+from workbench.queries.image_lists import COUNT_UP_TO
 from workbench.queries.queues import is_free
 
 Rows = list[tuple[QueueItem, Image]]
 
 
 def list_classes(session: Session, queue: Queue) -> list[tuple[int, int]]:
-    """(class id, open items) of the classes that the queue believes its items are, the fullest first."""
-    believed = _believed()
+    """(class id, open items) of the classes that the queue believes its items are, the fullest first.
+
+    Among the first COUNT_UP_TO open items: a page must not cost more the longer the queue is.
+    """
+    first = select(_believed().label("class_id")).where(*_sweepable(queue)).order_by(QueueItem.position)
+    some = first.limit(COUNT_UP_TO).subquery()
     query = (
-        select(believed, func.count())
-        .where(*_sweepable(queue), believed.is_not(None))
-        .group_by(believed)
-        .order_by(func.count().desc(), believed)
+        select(some.c.class_id, func.count())
+        .where(some.c.class_id.is_not(None))
+        .group_by(some.c.class_id)
+        .order_by(func.count().desc(), some.c.class_id)
     )
     return [(row[0], row[1]) for row in session.execute(query)]
 
