@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect
 
 from tests.browser.cards import Card, Desk, accept_leaving, count_kept, open_desk, wait_until_saved
+from tests.browser.conftest import axe_violations
 from tests.browser.paint import measure_paints, watch_paints
 from workbench.models import Class, Decision, QueueItem
 from workbench.queries import datasets
@@ -638,3 +639,40 @@ def test_a_blind_queue_tells_nothing_before_the_answer(ann: Page, desk: Desk) ->
     assert queue.kinds() == [(0, "opinion")]
     press(ann, "z")
     queue.shows(ann, 0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state_of_the_card(chromium: Browser, desk: Desk, theme: str) -> None:
+    queue = desk.add_queue(images=30)
+    with desk.database.write() as session:
+        ensure_classes(session, datasets.get_dataset(session, queue.name), [f"kind {number}" for number in range(12)])
+    found: dict[str, list[str]] = {}
+    with desk.browser(chromium, quiet=False, bypass_csp=True, color_scheme=theme) as page:
+        queue.go(page)
+        press(page, "1", "2")
+        found["decided"] = axe_violations(page)
+        press(page, "k")
+        found["picker"] = axe_violations(page)
+        page.keyboard.press("Escape")
+        queue.decide("bob", 2, "exclude")
+        press(page, "1")
+        expect(page.locator(".notice.conflict")).to_be_visible()
+        found["conflict"] = axe_violations(page)
+        page.wait_for_timeout(700)
+        press(page, "ArrowRight")
+        page.context.set_offline(True)
+        press(page, "1")
+        expect(page.locator(LINE)).to_be_visible()
+        found["offline"] = axe_violations(page)
+        press(page, *("1" for _ in range(11)))
+        expect(page.locator(".wait")).to_be_visible()
+        found["waiting"] = axe_violations(page)
+        page.set_viewport_size({"width": 390, "height": 844})
+        found["waiting on a phone"] = axe_violations(page)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        page.context.set_offline(False)
+        wait_until_saved(page)
+        page.goto(f"{desk.live.url}/settings")
+        page.get_by_label("Write a comment").fill("z")
+        found["settings"] = axe_violations(page)
+    assert {state: problems for state, problems in found.items() if problems} == {}
