@@ -231,6 +231,7 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
         queue_id=item.queue_id,
         forced=answer.forced,
         seconds=answer.seconds,
+        is_new=True,
     )
     return True
 

@@ -62,22 +62,25 @@ def submit(
     by_flags: bool = False,
     forced: str = "",
     seconds: float | None = None,
+    is_new: bool = False,
 ) -> str:
     """Write one action and bring all rows up to date. Returns its id; an id that is already in the log does nothing.
 
     by_flags: the verdicts follow what a model says, as those given in a queue of its flags do anyway. forced: why they
-    are given on a frozen split all the same. seconds: how long the reviewer looked.
+    are given on a frozen split all the same. seconds: how long the reviewer looked. is_new: the
+    caller knows that the id is not in the log.
     """
     action = action or new_action()
-    if log.has_action(session, action):
+    if not is_new and log.has_action(session, action):
         return action
     if not lines:
         raise Invalid("Nothing was chosen: pick at least one image.")
-    _check_lines(session, dataset, lines)
+    classes = _read_classes(session, dataset)
+    _check_lines(classes, lines)
     by_flags = by_flags or protection.follows_flags(session, queue_id)
     lines = protection.protect(session, dataset, lines, by_flags=by_flags, forced=forced)
     _write(session, dataset, user, [(action, line) for line in lines], queue_id=queue_id, seconds=seconds)
-    refresh(session, dataset, lines, action=action)
+    refresh(session, dataset, lines, action=action, classes=classes)
     return action
 
 
@@ -96,7 +99,7 @@ def submit_each(
     for `submit`. Returns their ids.
     """
     lines: Sequence[Line] = [line for each in actions for line in each]
-    _check_lines(session, dataset, lines)
+    _check_lines(_read_classes(session, dataset), lines)
     lines = protection.protect(session, dataset, lines, by_flags=by_flags, forced=forced)
     ids = [action for each in actions for action in [new_action()] for _ in each]
     numbered = list(zip(ids, lines, strict=True))
@@ -220,9 +223,13 @@ def make_line(
     raise Invalid(f"“{verdict}” is not a verdict; use confirm, relabel, ambiguous, exclude, restore or comment.")
 
 
-def _check_lines(session: Session, dataset: Dataset, lines: Sequence[Line]) -> None:
-    rows = session.execute(_CLASS_STATES, {"dataset_id": dataset.id})
-    open_ids = {row.id for row in rows if not row.retired and row.merged_into_id is None}
+def _read_classes(session: Session, dataset: Dataset) -> Sequence[Any]:
+    """(id, retired, merged_into_id) of each."""
+    return session.execute(_CLASS_STATES, {"dataset_id": dataset.id}).all()
+
+
+def _check_lines(classes: Sequence[Any], lines: Sequence[Line]) -> None:
+    open_ids = {row.id for row in classes if not row.retired and row.merged_into_id is None}
     for line in lines:
         _check_line(line, open_ids)
 
@@ -288,14 +295,22 @@ def _root_lines(session: Session, lines: list[Decision]) -> list[Decision]:
     return lines
 
 
-def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision], *, action: str) -> None:
-    """Bring the rows that an action touches to what the log says now."""
+def refresh(
+    session: Session,
+    dataset: Dataset,
+    lines: Iterable[Line | Decision],
+    *,
+    action: str,
+    classes: Sequence[Any] | None = None,
+) -> None:
+    """Bring the rows that an action touches to what the log says now. classes: as they were read just before."""
     lines = list(lines)
     if any(line.kind in CLASS_KINDS for line in lines):
         refresh_classes(session, dataset)
+        classes = None
     image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
     if image_ids:
-        refresh_images(session, dataset, image_ids)
+        refresh_images(session, dataset, image_ids, classes=classes)
         refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
     if any(line.kind == "class_merge" for line in lines):
         refresh_flags(session, duplicates.list_group_ids(session, dataset_id=dataset.id))
@@ -307,11 +322,12 @@ def refresh(session: Session, dataset: Dataset, lines: Iterable[Line | Decision]
     protection.refresh(session, dataset, lines)
 
 
-def refresh_images(session: Session, dataset: Dataset, image_ids: Sequence[int]) -> None:
+def refresh_images(
+    session: Session, dataset: Dataset, image_ids: Sequence[int], *, classes: Sequence[Any] | None = None
+) -> None:
     """Fold the log of each image again and store what comes out, in the items of queues too."""
     session.flush()
-    states = session.execute(_CLASS_STATES, {"dataset_id": dataset.id})
-    roots = follow_merges({row.id: row.merged_into_id for row in states})
+    roots = follow_merges({row.id: row.merged_into_id for row in classes or _read_classes(session, dataset)})
     for start in range(0, len(image_ids), _CHUNK):
         chunk = image_ids[start : start + _CHUNK]
         found = log.list_image_decisions(session, chunk)

@@ -48,6 +48,7 @@ class Result:
     status: str
     sentence: str = ""
     told: Told | None = None  # what the strip says of it, where that is at hand
+    position: int = -1  # of its item in the queue
 
 
 @blueprint.post("/d/<name>/queues/<int:queue_id>/answers")
@@ -61,7 +62,7 @@ def send(name: str, queue_id: int) -> ResponseReturnValue:
     results = [_take(queue, each) for each in sent]
     if request.get_json().get("release") is True:
         queues.release(db(), queue=queue, user=me())
-    held = _hold(queue, holding=holding, want=want, after=_find_place(sent))
+    held = _hold(queue, holding=holding, want=want, after=results[-1].position if results else -1)
     begin_reading()
     return jsonify(_show(dataset, queue, results, held, is_empty=not holding))
 
@@ -123,22 +124,24 @@ def _number(found: Mapping[str, Any], name: str) -> int | None:
 
 def _take(queue: Queue, sent: Sent) -> Result:
     """Inside a savepoint: what cannot be taken leaves nothing behind and does not hold up the others."""
+    item = db().get(QueueItem, sent.item)
+    if item is None or item.queue_id != queue.id:
+        return Result(sent, "refused", "This image is no longer in the queue; it was rebuilt, or its split was frozen.")
+    position = item.position
     savepoint = db().begin_nested()
     try:
-        told = _carry_out(db(), queue, sent)
+        told = _carry_out(db(), item, sent)
     except WorkbenchError as error:
         savepoint.rollback()
-        return Result(sent, "conflict" if isinstance(error, Conflict) else "refused", str(error))
+        return Result(sent, "conflict" if isinstance(error, Conflict) else "refused", str(error), position=position)
     savepoint.commit()
-    return Result(sent, "saved", told=told)
+    return Result(sent, "saved", told=told, position=position)
 
 
-def _carry_out(session: Session, queue: Queue, sent: Sent) -> Told | None:
-    item = session.get(QueueItem, sent.item)
-    if item is None or item.queue_id != queue.id:
-        raise Invalid("This image is no longer in the queue; it was rebuilt, or its split was frozen.")
+def _carry_out(session: Session, item: QueueItem, sent: Sent) -> Told | None:
     if sent.kind == "decide":
-        told = _foretell(item, session.get_one(Image, item.image_id), sent.answer)
+        image = session.get_one(Image, item.image_id)
+        told = _foretell(item, image, sent.answer)
         return told if cards.decide(session, item=item, user=me(), answer=sent.answer) else None
     if sent.kind == "comment":
         cards.say_comment(session, item=item, user=me(), text=sent.text, action=sent.action)
@@ -159,12 +162,6 @@ def _foretell(item: QueueItem, image: Image, answer: cards.Answer) -> Told:
         kind = "confirm" if is_same or item.wants > 1 else "relabel"
     face = history.Face(image.id, image.width, image.pixel_sha256)
     return Told(kind, item.queue_id, face, before_id, class_id, tuple(answer.class_ids))
-
-
-def _find_place(sent: Sequence[Sent]) -> int:
-    """The position that the reviewer is at: of the last answer."""
-    item = db().get(QueueItem, sent[-1].item) if sent else None
-    return item.position if item is not None else -1
 
 
 def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> queues.Held:
