@@ -311,6 +311,38 @@ def test_an_image_that_another_took_leaves_the_buffer(ann: Page, desk: Desk) -> 
     queue.shows(ann, 3)
 
 
+def test_a_conflict_met_on_another_page_is_told_there_and_leads_back_to_the_card(offline: Page, desk: Desk) -> None:
+    queue = desk.add_queue()
+    accept_leaving(offline)
+    queue.go(offline)
+    offline.route("**/answers", lambda route: route.abort())
+    press(offline, "2")
+    expect(offline.locator(LINE)).to_contain_text("1 decision is not saved yet")
+    queue.decide("bob", 0, "exclude")
+    offline.goto(f"{desk.live.url}/settings")
+    offline.unroute("**/answers")
+    line = offline.locator(LINE)
+    expect(line).to_contain_text("1 decision was not saved. Somebody decided on this image meanwhile.", timeout=20_000)
+    line.get_by_role("link", name="Look at it").click()
+    expect(offline.locator(".notice")).to_contain_text("bob decided just now: ✕ excluded")
+    expect(line).to_be_hidden()
+    assert (queue.kinds(), count_kept(offline)) == ([(0, "exclude")], 0)
+
+
+def test_a_server_that_cannot_save_says_why_and_nothing_is_lost(offline: Page, desk: Desk) -> None:
+    queue = desk.add_queue()
+    queue.go(offline)
+    full = {"sentence": "The disk is full. Nothing was half done: make room, then try again."}
+    offline.route("**/answers", lambda route: route.fulfill(status=503, json=full))
+    press(offline, "1", "2")
+    line = offline.locator(LINE)
+    expect(line).to_contain_text("2 decisions are not saved yet: The disk is full.")
+    offline.unroute("**/answers")
+    line.get_by_role("button", name="Send now").click()
+    wait_until_saved(offline)
+    assert queue.kinds() == [(0, "confirm"), (1, "relabel")]
+
+
 def test_one_who_is_logged_out_keeps_everything_and_logs_in_where_they_are(offline: Page, desk: Desk) -> None:
     queue = desk.add_queue()
     accept_leaving(offline)
