@@ -7,6 +7,7 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from workbench.models import STATEMENTS, Decision, Image, Opinion, Queue, QueueItem, User
+from workbench.queries.image_lists import IS_DISPUTED
 
 Rows = list[Row[*tuple[Any, ...]]]
 SAYING = (*STATEMENTS, "opinion")  # the kinds by which a reviewer says what an image is
@@ -113,7 +114,7 @@ def list_undone_by_others(session: Session, dataset_id: int) -> list[tuple[str, 
 
 
 def count_disputed(session: Session, dataset_id: int) -> int:
-    query = select(func.count()).where(Image.dataset_id == dataset_id, Image.disputed)
+    query = select(func.count()).where(Image.dataset_id == dataset_id, IS_DISPUTED)
     return session.scalar(query) or 0
 
 
@@ -121,7 +122,7 @@ def list_disputed(
     session: Session, dataset_id: int, *, after: int = 0, limit: int | None = None, queue_id: int | None = None
 ) -> list[Image]:
     """Disputed images by id, after one of them; of one queue only, where that is asked."""
-    query = select(Image).where(Image.dataset_id == dataset_id, Image.disputed, Image.id > after).order_by(Image.id)
+    query = select(Image).where(Image.dataset_id == dataset_id, IS_DISPUTED, Image.id > after).order_by(Image.id)
     if queue_id is not None:
         query = query.where(Image.id.in_(select(QueueItem.image_id).where(QueueItem.queue_id == queue_id)))
     return list(session.scalars(query.limit(limit)))
@@ -129,7 +130,7 @@ def list_disputed(
 
 def get_disputed_neighbour(session: Session, image: Image, *, step: int) -> int | None:
     """The next disputed image (step 1) or the one before (step -1)."""
-    query = select(Image.id).where(Image.dataset_id == image.dataset_id, Image.disputed)
+    query = select(Image.id).where(Image.dataset_id == image.dataset_id, IS_DISPUTED)
     if step > 0:
         query = query.where(Image.id > image.id).order_by(Image.id)
     else:
@@ -138,7 +139,7 @@ def get_disputed_neighbour(session: Session, image: Image, *, step: int) -> int 
 
 
 def count_disputed_before(session: Session, image: Image) -> int:
-    query = select(func.count()).where(Image.dataset_id == image.dataset_id, Image.disputed, Image.id < image.id)
+    query = select(func.count()).where(Image.dataset_id == image.dataset_id, IS_DISPUTED, Image.id < image.id)
     return session.scalar(query) or 0
 
 

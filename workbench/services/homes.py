@@ -179,7 +179,7 @@ def _list_lines(session: Session, dataset: Dataset, seconds: float) -> tuple[lis
             open=row.open,
             rate=(rate := _expect(row.queue, yields.get(row.queue.id)))[0],
             is_measured=rate[1],
-            minutes=row.open * row.queue.opinions * seconds / 60,
+            minutes=(row.open - disputed.get(row.queue.id, 0)) * row.queue.opinions * seconds / 60,
             present=present.get(row.queue.id, []),
             disputed=disputed.get(row.queue.id, 0),
         )
