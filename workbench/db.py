@@ -67,7 +67,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A snapshot. Any attempt to write raises OperationalError."""
-        with self.reader.connect() as connection, Session(connection) as session:
+        with self.reader.connect() as connection, Session(connection, autoflush=False) as session:
             yield session
 
     @contextmanager

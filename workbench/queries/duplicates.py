@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from workbench.errors import Invalid, NotFound
@@ -422,11 +422,16 @@ def list_group_ids(session: Session, *, dataset_id: int) -> list[int]:
     return list(session.scalars(select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset_id)))
 
 
+_HOLDING = select(DuplicateMember.group_id).where(  # built once: asked with every decision
+    DuplicateMember.image_id.in_(bindparam("image_ids", expanding=True))
+)
+
+
 def list_groups_holding(session: Session, image_ids: Sequence[int]) -> list[int]:
     """The ids of the groups that hold any of the images."""
     found: set[int] = set()
     for chunk in _chunks(image_ids):
-        found.update(session.scalars(select(DuplicateMember.group_id).where(DuplicateMember.image_id.in_(chunk))))
+        found.update(session.scalars(_HOLDING, {"image_ids": chunk}))
     return sorted(found)
 
 
