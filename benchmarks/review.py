@@ -89,12 +89,17 @@ def measure(servers: Sequence[Server], *, rounds: int, decisions: dict[int, int]
     return found
 
 
-def count_twice(found: dict[tuple[str, int], Measured], server: str) -> int:
-    """Decisions on items that had been decided before in the whole measurement."""
-    items = Counter(
-        item for (name, _), each in found.items() if name == server for run in each.rounds for item in run["items"]
-    )
-    return sum(items.values()) - len(items)
+def count_twice(found: dict[tuple[str, int], Measured], server: str) -> dict[int, int]:
+    """Number of clients -> decisions on items that had been decided before in the whole measurement."""
+    seen: set[Any] = set()
+    twice: Counter[int] = Counter()
+    rounds = [(clients, each.rounds) for (name, clients), each in found.items() if name == server]
+    for turn in range(max(len(each) for _, each in rounds)):
+        for clients, each in rounds:
+            for item in each[turn]["items"]:
+                twice[clients] += item in seen
+                seen.add(item)
+    return twice
 
 
 def report(found: dict[tuple[str, int], Measured], servers: Sequence[Server]) -> Iterator[str]:
@@ -105,7 +110,7 @@ def report(found: dict[tuple[str, int], Measured], servers: Sequence[Server]) ->
         p50, p99 = np.percentile(each.times_ms, [50, 99])
         yield (
             f"| {name} | {clients} | {len(each.times_ms):,} | {p50:.1f} | {p99:.1f} | {each.rate():,.0f} "
-            f"| {each.server_cpu_ms():.2f} | {each.client_cpu_ms():.2f} | {count_twice(found, name)} |"
+            f"| {each.server_cpu_ms():.2f} | {each.client_cpu_ms():.2f} | {count_twice(found, name)[clients]} |"
         )
     yield ""
     yield "| ratio, 95 % interval over rounds | clients | rounds | p50 | server CPU | decisions/s |"

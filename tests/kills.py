@@ -45,6 +45,8 @@ _PACE_S = 0.05  # a client rests this long between requests, on average
 _PER_KILL = 400  # images for each kill: more than are decided between two
 _CUTS = {"none": 70, "unread": 10, "at once": 6, "half": 6, "twice": 4, "again": 4}  # what is done to requests, in %
 _FLUSH_S = 90.0
+_PATIENT = 0.3  # share of the kills that wait until the worker is at work; it takes longer to start than the web
+_WORK_S = 15.0
 _AHEAD = 8  # cards that a browser holds
 
 
@@ -352,6 +354,7 @@ class Outcome:
     clients: list[Client]
     planted: Planted
     killed: Counter[str]
+    jobs: int
     seconds: float
     log: Path
 
@@ -359,7 +362,7 @@ class Outcome:
         cut = sum((client.cut for client in self.clients), Counter())
         refused = Counter(reason for client in self.clients for reason in client.refused.values())
         return (
-            f"{sum(self.killed.values())} kills ({dict(self.killed)}) in {self.seconds:.0f} s; "
+            f"{sum(self.killed.values())} kills ({dict(self.killed)}) in {self.seconds:.0f} s; {self.jobs} jobs done; "
             f"{sum(len(client.sent) for client in self.clients):,} answers sent, "
             f"{sum(len(client.saved) for client in self.clients):,} saved, {dict(refused)}; requests: {dict(cut)}"
         )
@@ -383,17 +386,19 @@ def run(folder: Path, *, kills: int, seed: int) -> Outcome:
             thread.start()
         for number in range(kills):
             keep_the_worker_busy(database, folder / "many", number)
+            if rng.random() < _PATIENT:
+                _await_work(database)
             time.sleep(rng.uniform(0.05, 1.5))
             killed[_kill(keeper, rng)] += 1
         stop.set()
         for thread in threads:
             thread.join()
-        _await_jobs(database)
+        done = _await_jobs(database)
     finally:
         stop.set()
         keeper.stop()
         database.close()
-    return Outcome(clients, planted, killed, time.monotonic() - began, keeper.log)
+    return Outcome(clients, planted, killed, done, time.monotonic() - began, keeper.log)
 
 
 def _kill(keeper: Keeper, rng: random.Random) -> str:
@@ -406,12 +411,26 @@ def _kill(keeper: Keeper, rng: random.Random) -> str:
     return target
 
 
-def _await_jobs(database: Database) -> None:
-    deadline = time.monotonic() + _FLUSH_S
-    while time.monotonic() < deadline:
+def _await_work(database: Database) -> None:
+    """Until the worker has come further with some job, or has ended it."""
+
+    def look() -> list[tuple[Any, ...]]:
         with database.read() as session:
-            if not session.scalar(select(Job.id).where(Job.status.in_(("queued", "running"))).limit(1)):
-                return
+            return [tuple(row) for row in session.execute(select(Job.id, Job.status, Job.done, Job.message))]
+
+    before, deadline = look(), time.monotonic() + _WORK_S
+    while look() == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _await_jobs(database: Database) -> int:
+    """Until none is left to do; how many are done."""
+    deadline = time.monotonic() + _FLUSH_S
+    while True:
+        with database.read() as session:
+            statuses = Counter(session.scalars(select(Job.status)))
+        if not statuses["queued"] + statuses["running"] or time.monotonic() > deadline:
+            return statuses["done"]
         time.sleep(0.2)
 
 

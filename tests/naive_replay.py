@@ -27,10 +27,8 @@ class Shown:
     said: dict[int, Said] = field(default_factory=dict)
     contradicted: bool = False
     split_opinions: bool = False
-    blind: dict[int, dict[int, Said]] = field(
-        default_factory=dict
-    )  # queue -> reviewer -> opinion, since the last verdict
-    settled: list[Decision] = field(default_factory=list)  # the lines that said what it is, one after the other
+    # queue -> reviewer -> opinion, since the last verdict
+    blind: dict[int, dict[int, Said]] = field(default_factory=dict)
     agreed: dict[int, Decision] = field(default_factory=dict)  # queue -> the opinion that made up the number
 
     @property
@@ -91,7 +89,6 @@ def _apply(shown: Shown, line: Decision) -> None:
     if line.kind in ("confirm", "relabel", "ambiguous", "exclude", "consensus"):
         said = _read(line.kind, line.class_id, detail)
         _settle(shown, said, source="consensus" if line.kind == "consensus" else "decision")
-        shown.settled.append(line)
         shown.blind, shown.agreed = {}, {}
         _weigh(shown, line, said)
     elif line.kind == "restore":
@@ -142,7 +139,6 @@ def _hear(shown: Shown, line: Decision, detail: dict[str, Any]) -> None:
         return
     _settle(shown, said, source="consensus")
     shown.said, shown.contradicted, shown.split_opinions = {}, False, False
-    shown.settled.append(line)
     shown.agreed[line.queue_id or 0] = line
 
 
@@ -154,13 +150,13 @@ def replay_item(item: QueueItem, queue: Queue, image: Image, counting: Sequence[
     )
     if item.wants == 0:
         return marked
-    shown = replay_image(image, mine)
+    agreed = replay_image(image, mine).agreed.get(queue.id)
     is_other = False
-    for line in shown.settled:
-        if line.id > queue.after_line:
+    for line in mine:
+        is_verdict = line.kind in ("confirm", "relabel", "ambiguous", "exclude", "consensus")
+        if (is_verdict and line.id > queue.after_line) or line is agreed:
             is_other = _is_other(line, item.given_id, before=is_other)
-            if line.kind != "opinion" or line is shown.agreed.get(queue.id):
-                marked.done, marked.hit = line, is_other
+            marked.done, marked.hit = line, is_other
     return marked
 
 

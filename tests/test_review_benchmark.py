@@ -39,7 +39,7 @@ def test_servers_take_turns_and_every_decision_that_is_counted_is_in_the_log(tmp
         ["| ours, 90 / floor", "1", "2"],
         ["| ours, 90 / floor", "2", "2"],
     ]
-    assert [review.count_twice(found, server.name) for server in servers] == [0, 0]
+    assert [sum(review.count_twice(found, server.name).values()) for server in servers] == [0, 0]
     decided = sum(len(run["items"]) for (name, _), each in found.items() if name == "ours, 90" for run in each.rounds)
     check_home(tmp_path / "home", decided=20 + decided + review.WARM_UP)
 
@@ -59,6 +59,12 @@ def test_planting_again_leaves_a_home_as_it_is(tmp_path: Path) -> None:
     before = (tmp_path / "workbench.sqlite").stat().st_mtime_ns
     plant(tmp_path, count=30, decided=4)
     assert (tmp_path / "workbench.sqlite").stat().st_mtime_ns == before
+
+
+def test_an_item_that_is_given_again_is_counted_where_it_was_given_again() -> None:
+    alone = review.Measured("ours", 1, [{"items": [1, 2]}, {"items": [3, 9]}])
+    together = review.Measured("ours", 8, [{"items": [9, 9, 8]}, {"items": [8, 1]}])
+    assert review.count_twice({("ours", 1): alone, ("ours", 8): together}, "ours") == {1: 1, 8: 3}
 
 
 def test_ratios_are_taken_within_rounds() -> None:
