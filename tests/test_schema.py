@@ -7,7 +7,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
 from workbench.config import Home
-from workbench.db import Database, open_database
+from workbench.db import Database, Savepoint, open_database
 from workbench.models import Base, User
 
 
@@ -95,3 +95,21 @@ def test_writers_are_served_in_turn(database: Database) -> None:
         thread.join()
     with database.read() as session:
         assert session.scalar(text("SELECT count(*) FROM users")) == 160
+
+
+def test_what_a_savepoint_does_not_keep_is_gone_and_the_rest_stays(database: Database) -> None:
+    with database.write() as session:
+        ann = User(name="ann", role="viewer")
+        session.add(ann)
+        first = Savepoint(session)
+        ann.role = "reviewer"
+        session.add(User(name="bob", role="viewer"))
+        session.flush()
+        session.add(User(name="cem", role="viewer"))  # never flushed
+        first.undo()
+        assert (ann.role, ann in session) == ("viewer", True)
+        second = Savepoint(session)
+        ann.role = "lead"
+        second.keep()
+    with database.read() as session:
+        assert [(user.name, user.role) for user in session.query(User)] == [("ann", "lead")]

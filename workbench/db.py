@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
 from workbench.config import Home, bundled
@@ -104,6 +105,35 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
         self.reader.dispose()
+
+
+class Savepoint:
+    """A place in a transaction to go back to. `Session.begin_nested` does as much, at five times the cost."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        session.flush()
+        self._say("SAVEPOINT here")
+
+    def keep(self) -> None:
+        self._session.flush()
+        self._say("RELEASE here")
+
+    def undo(self) -> None:
+        """Rows that the session holds are read again: they may show what was not kept."""
+        with self._session.no_autoflush:
+            for added in list(self._session.new):
+                self._session.expunge(added)
+            self._say("ROLLBACK TO here")
+            self._say("RELEASE here")
+            for held in list(self._session):
+                try:
+                    self._session.refresh(held)
+                except InvalidRequestError:  # it was added since
+                    self._session.expunge(held)
+
+    def _say(self, statement: str) -> None:
+        self._session.connection().exec_driver_sql(statement)
 
 
 def sqlite_url(path: Path) -> str:

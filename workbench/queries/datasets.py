@@ -1,15 +1,19 @@
 """Data sets, their classes and how many images stand where."""
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from workbench.errors import NotFound
 from workbench.models import Class, Dataset, Image
 
+# built once: asked with every request
+_BY_NAME = select(Dataset).where(Dataset.name == bindparam("name"))
+_CLASSES = select(Class).where(Class.dataset_id == bindparam("dataset_id")).order_by(Class.position, Class.id)
+
 
 def get_dataset(session: Session, name: str) -> Dataset:
     """By name; raises NotFound with the names that exist."""
-    found = session.scalar(select(Dataset).where(Dataset.name == name))
+    found = find_dataset(session, name)
     if found is None:
         names = ", ".join(list_names(session)) or "none yet"
         raise NotFound(f"There is no data set “{name}” (there is: {names}).")
@@ -17,7 +21,7 @@ def get_dataset(session: Session, name: str) -> Dataset:
 
 
 def find_dataset(session: Session, name: str) -> Dataset | None:
-    return session.scalar(select(Dataset).where(Dataset.name == name))
+    return session.scalar(_BY_NAME, {"name": name})
 
 
 def list_names(session: Session) -> list[str]:
@@ -30,8 +34,7 @@ def list_datasets(session: Session) -> list[Dataset]:
 
 def list_classes(session: Session, dataset_id: int) -> list[Class]:
     """All classes in their order, retired and merged ones too."""
-    query = select(Class).where(Class.dataset_id == dataset_id).order_by(Class.position, Class.id)
-    return list(session.scalars(query))
+    return list(session.scalars(_CLASSES, {"dataset_id": dataset_id}))
 
 
 def list_open_classes(session: Session, dataset_id: int) -> list[Class]:

@@ -422,8 +422,9 @@ def list_group_ids(session: Session, *, dataset_id: int) -> list[int]:
     return list(session.scalars(select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset_id)))
 
 
-_HOLDING = select(DuplicateMember.group_id).where(  # built once: asked with every decision
-    DuplicateMember.image_id.in_(bindparam("image_ids", expanding=True))
+_member = DuplicateMember.__table__.c
+_HOLDING = select(_member.group_id).where(  # built once: asked with every decision
+    _member.image_id.in_(bindparam("image_ids", expanding=True))
 )
 
 

@@ -224,10 +224,11 @@ def get_progress(session: Session, queue: Queue) -> Progress:
     )
 
 
+_item = QueueItem.__table__.c
 _RECENT = (
-    select(QueueItem.hit)
-    .where(QueueItem.queue_id == bindparam("queue_id"), QueueItem.done_line.is_not(None))
-    .order_by(QueueItem.done_line.desc())
+    select(_item.hit)
+    .where(_item.queue_id == bindparam("queue_id"), _item.done_line.is_not(None))
+    .order_by(_item.done_line.desc())
     .limit(RECENT)
 )
 

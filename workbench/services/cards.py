@@ -202,8 +202,8 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
     is an opinion.
     """
     image = session.get_one(Image, item.image_id)
-    if answer.action and (lines := log.get_action(session, answer.action)):
-        _check_same(lines[0], image, answer)
+    if answer.action and log.has_action(session, answer.action):
+        _check_same(log.get_action(session, answer.action)[0], image, answer)
         return False
     if item.wants != 1:
         opinions.say(

@@ -33,7 +33,10 @@ from workbench.services.queue_marks import ImageLog, refresh_items, refresh_opin
 from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
-_CLASS_STATES = select(Class.id, Class.retired, Class.merged_into_id).where(Class.dataset_id == bindparam("dataset_id"))
+_class = Class.__table__.c
+_CLASS_STATES = select(_class.id, _class.retired, _class.merged_into_id).where(
+    _class.dataset_id == bindparam("dataset_id")
+)
 _IMAGES = select(Image).where(Image.id.in_(bindparam("image_ids", expanding=True)))
 
 

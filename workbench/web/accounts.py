@@ -13,6 +13,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from workbench.errors import Forbidden, NotFound
 from workbench.models import User
+from workbench.queries.rows import get_row
 from workbench.queries.users import fold_name
 from workbench.services import activities, users
 from workbench.web.boundary import (
@@ -59,7 +60,7 @@ def install(app: Flask) -> None:
 
 def _load(visitor_id: str) -> Visitor | None:
     user_id, _, epoch = visitor_id.partition(":")
-    user = db().get(User, int(user_id)) if user_id.isdigit() else None
+    user = get_row(db(), User, int(user_id)) if user_id.isdigit() else None
     if user is None or not user.active or str(user.session_epoch) != epoch:
         return None
     return Visitor(user)

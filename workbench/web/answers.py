@@ -11,8 +11,10 @@ from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from workbench.db import Savepoint
 from workbench.errors import Conflict, Invalid, WorkbenchError
 from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
+from workbench.queries.rows import get_row
 from workbench.services import cards, history, queues
 from workbench.web import card_pages
 from workbench.web.accounts import me, needs
@@ -124,17 +126,17 @@ def _number(found: Mapping[str, Any], name: str) -> int | None:
 
 def _take(queue: Queue, sent: Sent) -> Result:
     """Inside a savepoint: what cannot be taken leaves nothing behind and does not hold up the others."""
-    item = db().get(QueueItem, sent.item)
+    item = get_row(db(), QueueItem, sent.item)
     if item is None or item.queue_id != queue.id:
         return Result(sent, "refused", "This image is no longer in the queue; it was rebuilt, or its split was frozen.")
     position = item.position
-    savepoint = db().begin_nested()
+    savepoint = Savepoint(db())
     try:
         told = _carry_out(db(), item, sent)
     except WorkbenchError as error:
-        savepoint.rollback()
+        savepoint.undo()
         return Result(sent, "conflict" if isinstance(error, Conflict) else "refused", str(error), position=position)
-    savepoint.commit()
+    savepoint.keep()
     return Result(sent, "saved", told=told, position=position)
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 from workbench.errors import NotFound
 from workbench.models import Base, Class, Dataset, Image, Invitation, Job, Queue, QueueItem, Run, User
 from workbench.queries import datasets
+from workbench.queries.rows import get_row
 from workbench.web.boundary import db
 
 Row = TypeVar("Row", bound=Base)
@@ -31,7 +32,7 @@ def load_run(run_id: int, dataset: Dataset) -> Run:
 
 
 def load_item(item_id: int, queue: Queue) -> QueueItem:
-    item = db().get(QueueItem, item_id)
+    item = get_row(db(), QueueItem, item_id)
     if item is None or item.queue_id != queue.id:
         raise NotFound("There is no such item in this queue; the queue may have been rebuilt.")
     return item
@@ -51,7 +52,7 @@ def load_invitation(invitation_id: int) -> Invitation:
 
 def _load(model: type[Row], row_id: int, word: str, dataset: Dataset | None = None) -> Row:
     """The row, if it is there and belongs to the data set of the address."""
-    found = db().get(model, row_id)
+    found = get_row(db(), model, row_id)
     if found is None or (dataset is not None and getattr(found, "dataset_id", None) != dataset.id):
         raise NotFound(f"There is no such {word} here; it may have been removed.")
     return found
