@@ -34,26 +34,36 @@ _PRAGMAS = (
 
 
 class FairLock:
-    """A lock that serves threads in the order in which they asked."""
+    """A lock that serves threads in the order in which they asked. Whoever releases it wakes the next one only."""
 
     def __init__(self) -> None:
-        self._turn = threading.Condition()
-        self._waiting: deque[object] = deque()  # the first one holds it
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()  # each is opened when it is its thread's turn
+        self._is_held = False
 
     def acquire(self, timeout: float) -> bool:
         """Wait for one's turn; false if it did not come within that many seconds."""
-        ticket = object()
-        with self._turn:
-            self._waiting.append(ticket)
-            has_turn = self._turn.wait_for(lambda: self._waiting[0] is ticket, timeout)
-            if not has_turn:
-                self._waiting.remove(ticket)
-            return has_turn
+        turn = threading.Lock()
+        with self._guard:
+            if not self._is_held:
+                self._is_held = True
+                return True
+            turn.acquire()
+            self._waiting.append(turn)
+        if turn.acquire(timeout=timeout):
+            return True
+        with self._guard:
+            if turn not in self._waiting:  # it came just now
+                return True
+            self._waiting.remove(turn)
+            return False
 
     def release(self) -> None:
-        with self._turn:
-            self._waiting.popleft()
-            self._turn.notify_all()
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._is_held = False
 
 
 class Database:
