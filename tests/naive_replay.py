@@ -30,6 +30,7 @@ class Shown:
     # queue -> reviewer -> opinion, since the last verdict
     blind: dict[int, dict[int, Said]] = field(default_factory=dict)
     agreed: dict[int, Decision] = field(default_factory=dict)  # queue -> the opinion that made up the number
+    agreements: list[Decision] = field(default_factory=list)  # all of those, of any queue, whatever came later
 
     @property
     def disputed(self) -> bool:
@@ -140,21 +141,24 @@ def _hear(shown: Shown, line: Decision, detail: dict[str, Any]) -> None:
     _settle(shown, said, source="consensus")
     shown.said, shown.contradicted, shown.split_opinions = {}, False, False
     shown.agreed[line.queue_id or 0] = line
+    shown.agreements.append(line)
 
 
 def replay_item(item: QueueItem, queue: Queue, image: Image, counting: Sequence[Decision]) -> Marked:
-    """Done by the newest verdict after the queue was opened, or by the opinion that made up the number."""
+    """Done by the newest verdict or agreement elsewhere after the queue was opened, or by its own agreement."""
     mine = [line for line in counting if line.image_id == item.image_id]
     marked = Marked(
         opinions=len({line.user_id for line in mine if line.kind == "opinion" and line.queue_id == queue.id})
     )
     if item.wants == 0:
         return marked
-    agreed = replay_image(image, mine).agreed.get(queue.id)
+    replayed = replay_image(image, mine)
+    agreed = replayed.agreed.get(queue.id)
     is_other = False
     for line in mine:
         is_verdict = line.kind in ("confirm", "relabel", "ambiguous", "exclude", "consensus")
-        if (is_verdict and line.id > queue.after_line) or line is agreed:
+        is_elsewhere = line in replayed.agreements and line.queue_id != queue.id
+        if ((is_verdict or is_elsewhere) and line.id > queue.after_line) or line is agreed:
             is_other = _is_other(line, item.given_id, before=is_other)
             marked.done, marked.hit = line, is_other
     return marked

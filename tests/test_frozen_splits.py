@@ -221,7 +221,9 @@ def test_freezing_takes_open_items_out_of_queues_of_flags(
 
 
 def answer(session: Session, item: QueueItem, user: User, *, forced: str = "", verdict: str = "exclude") -> str:
-    return cards.decide(session, item=item, user=user, answer=cards.Answer(verdict, forced=forced))
+    action = decisions.new_action()
+    assert cards.decide(session, item=item, user=user, answer=cards.Answer(verdict, forced=forced, action=action))
+    return action
 
 
 def build_forced(session: Session, home: Home, dataset: Dataset, run: Run) -> tuple[Queue, QueueItem]:

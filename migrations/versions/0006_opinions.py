@@ -112,10 +112,13 @@ def _say_what_settled() -> None:
         )
     )
     undone: set[str] = set()
-    undos = bind.execute(sa.text("SELECT action, undoes FROM decisions WHERE undoes IS NOT NULL ORDER BY id DESC"))
-    for action, undoes in undos:
+    newest: dict[str, int] = {}  # action -> the newest line that undoes it, or an undo of it
+    undos = bind.execute(sa.text("SELECT id, action, undoes FROM decisions WHERE undoes IS NOT NULL ORDER BY id DESC"))
+    for line_id, action, undoes in undos:
         if action not in undone:
             undone.add(undoes)
+        newest[undoes] = max(newest.get(undoes, 0), newest.get(action, 0), line_id)
+    _say_when(bind, undone, newest)
     verdicts: dict[int, list[Any]] = defaultdict(list)
     lines = bind.execute(
         sa.text(
@@ -136,8 +139,10 @@ def _say_what_settled() -> None:
     for item in items:
         since = [line for line in verdicts.get(item.image_id, ()) if line.id > item.after_line]
         if since:
-            last = since[-1]
-            hit = last.kind in ("exclude", "ambiguous") or (last.kind == "relabel" and last.class_id != item.given_id)
+            last, hit = since[-1], False
+            for line in since:
+                is_other = line.class_id != item.given_id
+                hit = hit and is_other if line.kind == "confirm" else line.kind != "relabel" or is_other
             settled.append({"item": item.id, "action": last.action, "line": last.id, "hit": hit})
     bind.execute(sa.text("UPDATE queue_items SET done_action = NULL WHERE group_id IS NULL"))
     if settled:
@@ -159,6 +164,24 @@ def _say_what_settled() -> None:
             " hits = (SELECT count(*) FROM queue_items WHERE queue_id = queues.id AND hit)"
         )
     )
+
+
+def _say_when(bind: Any, undone: set[str], newest: dict[str, int]) -> None:
+    """`revision` moves with undos too and not with comments, `decided_at` with what settles an image."""
+    found: dict[int, dict[str, Any]] = {}
+    lines = bind.execute(
+        sa.text("SELECT id, image_id, action, kind, at FROM decisions WHERE image_id IS NOT NULL ORDER BY id")
+    )
+    for line in lines:
+        image = found.setdefault(line.image_id, {"image": line.image_id, "revision": 0, "at": None})
+        if line.kind != "comment":
+            image["revision"] = max(image["revision"], line.id, newest.get(line.action, 0))
+        if line.kind in ("confirm", "relabel", "ambiguous", "exclude") and line.action not in undone:
+            image["at"] = line.at
+    if found:
+        bind.execute(
+            sa.text("UPDATE images SET revision = :revision, decided_at = :at WHERE id = :image"), list(found.values())
+        )
 
 
 def downgrade() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from workbench.models.datasets import Class
@@ -107,6 +108,8 @@ class ImageFold:
     said: dict[int, Statement] = field(default_factory=dict)
     opinions: dict[int, dict[int, Statement]] = field(default_factory=dict)
     completed: dict[int, int] = field(default_factory=dict)
+    agreements: set[int] = field(default_factory=set)  # every line with which the opinions of a queue settled the image
+    settled_at: datetime | None = None  # when it was settled last
     is_contradicted: bool = False  # by an ordinary verdict of another reviewer
     is_split: bool = False  # all opinions that a queue asks for are in, and they differ
 
@@ -115,11 +118,11 @@ class ImageFold:
         match decision.kind:
             case "confirm" | "relabel" | "ambiguous" | "exclude":
                 statement = read_statement(decision.kind, decision.class_id, detail.get("classes", ()))
-                self._settle(statement, source="decision")
+                self._settle(statement, source="decision", at=decision.at)
                 self._forget_opinions()
                 self._compare(decision, statement)
             case "consensus":
-                self._settle(("is", (decision.class_id or 0,)), source="consensus")
+                self._settle(("is", (decision.class_id or 0,)), source="consensus", at=decision.at)
                 self._forget_opinions()
                 self._agree()
             case "opinion" if not detail.get("gold"):
@@ -134,8 +137,9 @@ class ImageFold:
             case _:  # comment, an answer to a gold item, and what concerns groups or classes
                 pass
 
-    def _settle(self, statement: Statement, *, source: str) -> None:
+    def _settle(self, statement: Statement, *, source: str, at: datetime) -> None:
         kind, ids = statement
+        self.settled_at = at
         state = replace(self.state, source=source)
         if kind == "is":
             self.state = replace(state, base_label_id=ids[0] or None, status="active", ambiguous_ids=())
@@ -181,9 +185,10 @@ class ImageFold:
             self.is_split = True
             self._dispute()
             return
-        self._settle(statement, source="consensus")
+        self._settle(statement, source="consensus", at=decision.at)
         self._agree()
         self.completed[queue_id] = decision.id
+        self.agreements.add(decision.id)
 
 
 def touching(decisions: Iterable[Decision], undos: Mapping[str, int], fold: ImageFold) -> int:
@@ -191,7 +196,7 @@ def touching(decisions: Iterable[Decision], undos: Mapping[str, int], fold: Imag
 
     decisions: all of the image. undos: action -> the newest undo of it, of that undo and so on.
     """
-    newest = max(fold.completed.values(), default=0)
+    newest = max(fold.agreements, default=0)
     for line in decisions:
         if line.kind in ("gold", "comment"):
             continue
@@ -214,14 +219,19 @@ class ItemState:
 def fold_item(
     decisions: Sequence[Decision], fold: ImageFold, *, queue_id: int, wants: int, after_line: int, given_id: int | None
 ) -> ItemState:
-    """The item's state by those decisions of its image that count, oldest first; `fold` is theirs."""
+    """The item's state by those decisions of its image that count, oldest first; `fold` is theirs.
+
+    Done by the newest verdict since its queue was opened, by the agreement of its own queue as long as that stands, or
+    by one that another queue came to since: nobody needs to be asked again.
+    """
     heard = {line.user_id for line in decisions if line.kind == "opinion" and line.queue_id == queue_id}
     if wants == 0:
         return ItemState(len(heard), None, None, None)
     completed = fold.completed.get(queue_id, 0)
     last, hit = None, False
     for line in decisions:
-        if (line.kind in VERDICTS and line.id > after_line) or line.id == completed:
+        is_elsewhere = line.id in fold.agreements and line.queue_id != queue_id
+        if ((line.kind in VERDICTS or is_elsewhere) and line.id > after_line) or line.id == completed:
             last, hit = line, is_hit(line, given_id, already=hit)
     if last is None:
         return ItemState(len(heard), None, None, None)

@@ -31,7 +31,7 @@ def list_forced(session: Session, dataset_id: int) -> list[Row[Any]]:
     """(id, action, image_id, detail) of every verdict that was forced on a frozen split, undone ones too."""
     query = select(Decision.id, Decision.action, Decision.image_id, Decision.detail).where(
         Decision.dataset_id == dataset_id,
-        Decision.kind.in_((*VERDICTS, "restore")),
+        Decision.kind.in_((*VERDICTS, "restore", "opinion")),
         Decision.detail["forced"].as_string().is_not(None),
     )
     return list(session.execute(query.order_by(Decision.id)))

@@ -110,7 +110,10 @@ def list_yields(session: Session, queue_ids: Sequence[int]) -> dict[int, Yield]:
         return {}
     query = (
         select(QueueItem.queue_id, func.count(), func.sum(case((QueueItem.hit.is_(True), 1), else_=0)))
-        .join(Decision, (Decision.id == QueueItem.done_line) & (Decision.queue_id == QueueItem.queue_id))
+        .join(Decision, Decision.id == QueueItem.done_line)
+        .where(
+            (Decision.queue_id == QueueItem.queue_id) | (QueueItem.wants > 1)
+        )  # what several are asked a lead settles
         .where(QueueItem.queue_id.in_(queue_ids), QueueItem.group_id.is_(None))
         .group_by(QueueItem.queue_id)
     )

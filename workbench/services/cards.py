@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
-from workbench.errors import Conflict, NotFound
+from workbench.errors import Conflict, Invalid, NotFound
 from workbench.models import VERDICTS, Class, Dataset, Decision, Image, Queue, QueueItem, User
 from workbench.models.states import merge_roots
 from workbench.queries import decisions as log
@@ -62,6 +62,11 @@ class Card:
     log: list[Entry]
     previous_id: int | None
     action: str = field(default_factory=decisions.new_action)
+
+    @property
+    def revision(self) -> int:
+        """What an answer rests on; where several are asked it rests on nothing that others said."""
+        return self.image.revision if self.item.wants == 1 else 0
 
     @property
     def can_confirm(self) -> bool:
@@ -215,9 +220,12 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
             class_ids=answer.class_ids,
             action=answer.action,
             seconds=answer.seconds,
+            forced=answer.forced,
         )
         return True
     verdict = answer.verdict
+    if verdict == "confirm" and session.get_one(Queue, item.queue_id).blind:
+        raise Invalid("What others said is hidden here, so there is nothing to confirm: choose a class.")
     if verdict == "relabel" and answer.class_id == image.label_id and image.status == "active":
         verdict = "confirm"
     decisions.check_revision(image, answer.revision)

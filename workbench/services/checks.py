@@ -157,7 +157,7 @@ def _replay_image(found: ImageLog, roots: dict[int, int], undos: Mapping[str, in
         "disputed": state.disputed,
         "gold_id": state.gold_id,
         "revision": touching(found.every, undos, found.fold),
-        "decided_at": found.counting[-1].at if state.is_settled else None,
+        "decided_at": found.fold.settled_at if state.is_settled else None,
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from workbench.errors import Conflict, Invalid, NotFound
+from workbench.errors import Conflict, Forbidden, Invalid, NotFound
 from workbench.models import (
     CLASS_KINDS,
     SPLITS,
@@ -33,6 +33,7 @@ from workbench.services.queue_marks import ImageLog, refresh_items, refresh_opin
 from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
+_OF_LEADS = (*CLASS_KINDS, "gold", "consensus")
 _class = Class.__table__.c
 _CLASS_STATES = select(_class.id, _class.retired, _class.merged_into_id).where(
     _class.dataset_id == bindparam("dataset_id")
@@ -140,6 +141,8 @@ def undo(session: Session, *, dataset: Dataset, user: User, action: str, undo_ac
         )
     )
     touched = _root_lines(session, lines)
+    if touched[0].kind in _OF_LEADS and not user.may("lead"):
+        raise Forbidden("Only leads take this back or bring it back; ask one.")
     with protection.hold_split(session, dataset, touched):
         refresh(session, dataset, touched, action=touched[0].action)
     return undo_action
@@ -365,7 +368,7 @@ def _store_image(image: Image, made: ImageLog, undos: Mapping[str, int], roots: 
     image.disputed = state.disputed
     image.gold_id = state.gold_id
     image.revision = touching(made.every, undos, made.fold)
-    image.decided_at = made.counting[-1].at if state.is_settled else None
+    image.decided_at = made.fold.settled_at if state.is_settled else None
 
 
 def visible_label(state: ImageState, roots: dict[int, int]) -> int | None:

@@ -185,7 +185,12 @@ def _list_lines(session: Session, dataset: Dataset, seconds: float) -> tuple[lis
         )
         for row in rows
     ]
-    samples = [yields[row.queue.id] for row in rows if row.queue.recipe == "random" and row.queue.id in yields]
+    samples = [
+        yields[row.queue.id]
+        for row in rows
+        # while some of a sample are disputed, those that are settled are the plain ones
+        if row.queue.recipe == "random" and row.queue.id in yields and not disputed.get(row.queue.id)
+    ]
     # by what is left to find: three images that are surely wrong are worth less than a hundred that mostly are
     lines.sort(key=lambda line: (line.open == 0, -line.open * (line.rate or 0), -line.queue.id))
     return lines, _estimate(samples)

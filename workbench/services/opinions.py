@@ -21,6 +21,7 @@ def say(
     class_ids: Sequence[int] = (),
     action: str | None = None,
     seconds: float | None = None,
+    forced: str = "",
 ) -> str:
     """One reviewer's opinion on an item that asks several, or their answer to a hidden gold item.
 
@@ -29,17 +30,21 @@ def say(
     """
     if item.wants == 1:
         raise Invalid("This queue asks for decisions, not for opinions.")
+    queue = session.get_one(Queue, item.queue_id)
+    if queue.closed_at is not None:
+        raise Invalid("This queue was closed; it takes no further opinions.")
+    if verdict == "confirm":
+        raise Invalid("What others said is hidden here, so there is nothing to confirm: choose a class.")
     if item.done_action is not None:
         raise Conflict("The others have settled this image meanwhile; it needs no further opinion.")
     detail: dict[str, object] = {"verdict": verdict, "of": item.wants}
     if item.wants == 0:
-        detail |= {"of": session.get_one(Queue, item.queue_id).opinions, "gold": True}
+        detail |= {"of": queue.opinions, "gold": True}
     if verdict == "ambiguous":
         detail["classes"] = sorted(set(class_ids))
-    chosen = item.given_id if verdict == "confirm" else class_id
-    if verdict in ("confirm", "relabel") and chosen is None:
+    if verdict == "relabel" and class_id is None:
         raise Invalid("Choose a class.")
-    line = Line("opinion", item.image_id, chosen if verdict in ("confirm", "relabel") else None, detail)
+    line = Line("opinion", item.image_id, class_id if verdict == "relabel" else None, detail)
     image = session.get_one(Image, item.image_id)
     return decisions.submit(
         session,
@@ -49,6 +54,7 @@ def say(
         action=action,
         queue_id=item.queue_id,
         seconds=seconds,
+        forced=forced,
     )
 
 

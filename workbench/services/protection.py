@@ -16,7 +16,7 @@ from workbench.services.recipes import RECIPES
 if TYPE_CHECKING:
     from workbench.services.decisions import Line
 
-_CLEANING = (*VERDICTS, "restore")
+_CLEANING = (*VERDICTS, "restore", "opinion")
 _LONGEST_REASON = 500
 
 
@@ -49,7 +49,7 @@ def protect(
     _refuse_moves(session, dataset.frozen_split, lines)
     if not by_flags:
         return lines
-    ids = [line.image_id for line in lines if line.image_id is not None and line.kind in _CLEANING]
+    ids = [line.image_id for line in lines if line.image_id is not None and _cleans(line)]
     touched = queries.list_in_split(session, ids, split=dataset.frozen_split)
     if not touched:
         return lines
@@ -58,11 +58,14 @@ def protect(
         raise Frozen(refusal(dataset.frozen_split, len(touched)))
     mark = {"forced": {"split": dataset.frozen_split, "reason": reason}}
     return [
-        replace(line, detail={**(line.detail or {}), **mark})
-        if line.image_id in touched and line.kind in _CLEANING
-        else line
+        replace(line, detail={**(line.detail or {}), **mark}) if line.image_id in touched and _cleans(line) else line
         for line in lines
     ]
+
+
+def _cleans(line: "Line") -> bool:
+    """An answer to a hidden gold image changes nothing."""
+    return line.kind in _CLEANING and not (line.detail or {}).get("gold")
 
 
 def refusal(split: str, count: int) -> str:

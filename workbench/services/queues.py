@@ -132,7 +132,8 @@ def plan_queue(
     if not len(candidates.image_ids):
         raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
     plan = _plan_of(pool, dataset, name, own, candidates, wants=opinions)
-    heading = title or made.title(pool, **own)
+    is_blind = blind or opinions > 1
+    heading = title or ("Blind review" if is_blind else plan.title)  # the recipe's title may name what is hidden
     return replace(
         plan,
         title=heading if title or split is None else f"{heading} ({split})",
@@ -141,7 +142,7 @@ def plan_queue(
         rows=_mix(plan.rows, _choose_gold(session, dataset, candidates, percent=gold)),
         without=without,
         opinions=opinions,
-        blind=blind or opinions > 1,
+        blind=is_blind,
     )
 
 
@@ -152,6 +153,10 @@ def _check_wishes(made: Recipe, *, limit: int | None, opinions: int, gold: float
         raise Invalid(f"Ask 1 to {MOST_OPINIONS} reviewers for each image.")
     if not 0 <= gold <= MOST_GOLD:
         raise Invalid(f"Hidden gold images are 0 to {MOST_GOLD} for every hundred.")
+    if gold and opinions < 2:
+        raise Invalid(
+            "Hidden gold images need a queue that asks two or more reviewers: in any other they can be told apart."
+        )
     if made.needs_groups and (opinions > 1 or gold):
         raise Invalid("Copies are settled on the page of their group, by one reviewer, without gold images.")
 

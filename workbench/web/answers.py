@@ -111,10 +111,15 @@ def _read_answer(found: object) -> Sent:
         class_ids=class_ids,
         revision=_number(found, "revision"),
         action=action,
-        forced=str(found.get("forced") or ""),
+        forced=_words(found, "forced"),
         seconds=looked,
     )
-    return Sent(found["item"], str(found.get("kind") or "decide"), answer, str(found.get("text") or "")[:2000])
+    return Sent(found["item"], str(found.get("kind") or "decide"), answer, _words(found, "text")[:2000])
+
+
+def _words(found: Mapping[str, Any], name: str) -> str:
+    """Half a character, which JSON can carry and nothing else can, becomes a question mark."""
+    return str(found.get(name) or "").encode("utf-8", "replace").decode()
 
 
 def _number(found: Mapping[str, Any], name: str) -> int | None:
@@ -156,12 +161,10 @@ def _carry_out(session: Session, item: QueueItem, sent: Sent) -> Told | None:
 
 def _foretell(item: QueueItem, image: Image, answer: cards.Answer) -> Told:
     """What the strip will say of an answer once it is saved, from what is known before."""
-    before_id = image.label_id if item.wants == 1 else item.given_id if item.wants == 0 else None
-    shown_id = image.label_id if item.wants == 1 else item.given_id
-    kind, class_id = answer.verdict, shown_id if answer.verdict == "confirm" else answer.class_id
-    if kind in ("confirm", "relabel"):
-        is_same = class_id == before_id and (item.wants != 1 or image.status == "active")
-        kind = "confirm" if is_same or item.wants > 1 else "relabel"
+    before_id = image.label_id if item.wants == 1 else None  # what others said stays hidden
+    kind, class_id = answer.verdict, before_id if answer.verdict == "confirm" else answer.class_id
+    if kind == "relabel" and (item.wants != 1 or (class_id == before_id and image.status == "active")):
+        kind = "confirm"
     face = history.Face(image.id, image.width, image.pixel_sha256)
     return Told(kind, item.queue_id, face, before_id, class_id, tuple(answer.class_ids))
 

@@ -77,15 +77,16 @@ class Desk:
         dataset, queue, classes = self.dataset, self.queue, self.classes
         shown = cards.make_card(db(), home(), dataset, classes, queue=queue, item=item) if item else None
         is_settled = item is not None and (item.done_action is not None or bool(conflict))
+        blind = item is not None and item.done_action is None and (is_blind(queue) or item.wants != 1)
         return {
             "dataset": dataset,
             "queue": queue,
             "card": shown,
             "ending": None if shown else cards.make_ending(db(), dataset, classes, queue=queue, user=me()),
             "progress": self.progress,
-            "blind": is_blind(queue) and item is not None and item.done_action is None,
+            "blind": blind,
             "wants_blind": bool(session.get("blind")),
-            "verdict": cards.find_verdict(db(), dataset, shown.image) if shown and is_settled else None,
+            "verdict": cards.find_verdict(db(), dataset, shown.image) if shown and is_settled and not blind else None,
             "conflict": conflict,
             "problem": problem,
             "picked": picked,
