@@ -43,6 +43,18 @@ def test_a_link_preview_does_not_use_up_a_login_link(app: Flask, database: Datab
     assert app.test_client().get(f"/login/{token}").status_code == 303
 
 
+def test_a_login_link_that_meets_a_busy_writer_says_so_and_is_not_used_up(
+    app: Flask, database: Database, browser_as: Callable[[str], Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, ann = link_for(database), browser_as("reviewer")
+    monkeypatch.setattr("workbench.db._PATIENCE_S", 0.05)
+    with database.write():
+        for client in (app.test_client(), ann.client):
+            answer = client.get(f"/login/{token}")
+            assert (answer.status_code, "busy" in answer.text) == (503, True)
+    assert app.test_client().get(f"/login/{token}").status_code == 303
+
+
 def test_a_post_without_the_csrf_token_is_refused(browser_as: Callable[[str], Browser]) -> None:
     browser = browser_as("admin")
     answer = browser.client.post("/settings", data={"theme": "dark"})

@@ -216,6 +216,7 @@ def test_strangers_never_hold_the_writer(app: Flask, world: World, database: Dat
         for client in (app.test_client(), forged):
             assert client.post("/d/pets/undo").status_code == 404
             assert client.post("/nothing").status_code == 404
+            assert client.get("/login/nobody").status_code == 404
 
 
 def test_a_missing_file_of_ours_is_a_404_to_everybody(browser_as: BrowserAs) -> None:

@@ -81,17 +81,22 @@ def make_login_link(session: Session, *, user: User, now: datetime | None = None
     return token
 
 
+def find_login_link(session: Session, token: str, *, now: datetime | None = None) -> LoginLink:
+    """The link, if it still logs somebody in."""
+    link = session.get(LoginLink, digest(token))
+    if link is None or link.used_at is not None or link.expires_at < (now or utc_now()):
+        raise NotFound("This login link was used or has expired. Ask for a new one: workbench login-link NAME")
+    if not session.get_one(User, link.user_id).active:
+        raise NotFound("This account is switched off.")
+    return link
+
+
 def use_login_link(session: Session, token: str, *, now: datetime | None = None) -> User:
     """The user a link belongs to; the link is used up."""
     now = now or utc_now()
-    link = session.get(LoginLink, digest(token))
-    if link is None or link.used_at is not None or link.expires_at < now:
-        raise NotFound("This login link was used or has expired. Ask for a new one: workbench login-link NAME")
-    user = session.get_one(User, link.user_id)
-    if not user.active:
-        raise NotFound("This account is switched off.")
+    link = find_login_link(session, token, now=now)
     link.used_at = now
-    return user
+    return session.get_one(User, link.user_id)
 
 
 def set_password(*, user: User, password: str) -> None:

@@ -184,6 +184,8 @@ def enter(user: User, *, how: str = "") -> None:
 def use_link(token: str) -> ResponseReturnValue:
     check_tries("link")
     try:
+        users.find_login_link(db(), token)  # whoever guesses never holds the writer
+        begin_writing()
         user = users.use_login_link(db(), token)
     except NotFound as error:
         if me_or_none() is not None:  # the link was opened twice in the same browser

@@ -1,7 +1,7 @@
 """Where a request begins and ends: its session, its commit, its page or fragment, its errors, its headers.
 
 GET opens a snapshot in which a write fails; other methods open one transaction that is committed here, and only here,
-when the answer's status is below 400.
+when the answer's status is below 400. A view that reads first asks for the writer itself: `begin_writing`.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,7 +32,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-_WRITING_GETS = {"accounts.use_link"}  # a login link is used up by following it
+_USED_UP_BY_GET = {"accounts.use_link"}  # not by a HEAD, as previews of links send it
 # storing an upload, checking a password and planning a queue take a while and must not hold the writer meanwhile
 _READING_POSTS = {"imports.upload", "accounts.log_in", "joining.join", "queues.build"}
 _MAX_FORM_BYTES = 16 * 1024**2  # of all requests but uploads
@@ -60,12 +60,11 @@ def db() -> Session:
 
 
 def begin_writing() -> None:
-    """For a view of _READING_POSTS that has read and computed: from here on `db` writes, committed as ever."""
+    """For a view that was given a snapshot, has read and computed: from here on `db` writes, committed as ever."""
     database: Database = current_app.extensions["workbench"]
     g.pop("stack").close()
-    stack = ExitStack()
-    g.session = stack.enter_context(database.write())
-    g.stack = stack
+    stack = g.stack = ExitStack()
+    _enter(stack, database, writes=True)
 
 
 def begin_reading() -> None:
@@ -89,12 +88,15 @@ def _open_session() -> None:
     if request.endpoint != "imports.upload":
         request.max_content_length = _MAX_FORM_BYTES
     database: Database = current_app.extensions["workbench"]
-    writes = request.method not in ("GET", "HEAD", "OPTIONS") or request.endpoint in _WRITING_GETS
-    writes = writes and request.endpoint not in _READING_POSTS
-    writes = writes and (request.endpoint in _WRITING_GETS or _brings_a_login())
-    if request.method == "HEAD" and request.endpoint in _WRITING_GETS:
+    writes = request.method not in ("GET", "HEAD", "OPTIONS") and request.endpoint not in _READING_POSTS
+    writes = writes and _brings_a_login()
+    if request.method == "HEAD" and request.endpoint in _USED_UP_BY_GET:
         abort(405)
     stack = g.stack = ExitStack()
+    _enter(stack, database, writes=writes)
+
+
+def _enter(stack: ExitStack, database: Database, *, writes: bool) -> None:
     try:
         g.session = stack.enter_context(database.write() if writes else database.read())
     except Busy:  # the page that says so is read from somewhere
