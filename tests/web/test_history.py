@@ -170,6 +170,21 @@ def test_reviewers_undo_their_own_leads_anybodys_viewers_nothing(
     assert browser_as("lead").post(f"{HISTORY}/{action}/undo").status_code == 303
 
 
+def test_what_a_lead_took_back_is_for_leads_to_bring_back(
+    pets_there: None, database: Database, app: Flask, browser_as: BrowserAs
+) -> None:
+    action = decide(database, "bob", 1, verdict="exclude")
+    bob = Browser(app, "bob", "reviewer")
+    assert bob.post(f"{HISTORY}/{action}/undo").status_code == 303
+    assert bob.post(f"{HISTORY}/{action}/undo").status_code == 303
+    assert browser_as("lead").post(f"{HISTORY}/{action}/undo").status_code == 303
+    assert "Bring back" not in text(bob)
+    refused = bob.post(f"{HISTORY}/{action}/undo", htmx=True)
+    assert (refused.status_code, refused.text) == (403, "Somebody else took this back; ask a lead to bring it back.")
+    assert "Bring back" in text(browser_as("lead"))
+    assert browser_as("lead").post(f"{HISTORY}/{action}/undo").status_code == 303
+
+
 def test_actions_of_other_data_sets_and_unknown_ones_are_not_found(
     pets_there: None, database: Database, browser_as: BrowserAs
 ) -> None:

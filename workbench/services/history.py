@@ -297,10 +297,17 @@ def _number(line: Decision, name: str) -> int:
 
 
 def may_undo(entry: Entry, user: User) -> bool:
-    """Reviewers take back what they did themselves, leads what anybody did."""
+    """Reviewers take back what they did themselves, and bring back what they took back; leads what anybody did."""
     if entry.line.kind in ("import", "undo", "freeze", "unfreeze"):
         return False
-    return user.may("lead") or (user.may("reviewer") and entry.line.user_id == user.id)
+    is_own = user.id == entry.line.user_id and (entry.undone_by is None or entry.undone_by.user_id == user.id)
+    return user.may("lead") or (user.may("reviewer") and is_own)
+
+
+def _explain_refusal(entry: Entry, user: User) -> str:
+    if entry.undone_by is not None and entry.line.user_id == user.id:
+        return "Somebody else took this back; ask a lead to bring it back."
+    return "You can take back what you decided yourself; for others' decisions ask a lead."
 
 
 def undo_action(session: Session, dataset: Dataset, *, user: User, action: str) -> Entry:
@@ -310,7 +317,7 @@ def undo_action(session: Session, dataset: Dataset, *, user: User, action: str) 
         raise NotFound("There is no such decision in this data set.")
     entry = describe(session, dataset, lines[-1:])[0]
     if not may_undo(entry, user):
-        raise Forbidden("You can take back what you decided yourself; for others' decisions ask a lead.")
+        raise Forbidden(_explain_refusal(entry, user))
     target = entry.undone_by.action if entry.undone_by else action
     decisions.undo(session, dataset=dataset, user=user, action=target)
     return describe(session, dataset, lines[-1:])[0]
