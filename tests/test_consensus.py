@@ -1,5 +1,7 @@
 """Disputed images: settled by majority, by reviewer quality, one more asked; the log and the rows stay one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sqlalchemy import select
@@ -126,7 +128,7 @@ def test_quality_outweighs_numbers(asked: str, database: Database, home: Home) -
     assert answer == {"dataset": "pets", "images": 60, "reviewers": 3, "run": None}
     with database.read() as session:
         dataset = datasets_named(session, "pets")
-        result = consensus.load_result(home, dataset)
+        result = consensus.load_result(session, home, dataset)
         assert result is not None
         quality = {session.get_one(User, one["user"]).name: one["quality"] for one in result.reviewers}
         assert quality["anna"] > 0.95 > quality["cleo"]
@@ -172,10 +174,23 @@ def test_a_damaged_result_counts_as_none(asked: str, database: Database, home: H
     (path,) = (home.root / "consensus").iterdir()
     path.write_text('{"line": 3')
     with database.read() as session:
-        assert consensus.load_result(home, datasets_named(session, "pets")) is None
+        assert consensus.load_result(session, home, datasets_named(session, "pets")) is None
     compute(database, home)
     with database.read() as session:
-        assert consensus.load_result(home, datasets_named(session, "pets")) is not None
+        assert consensus.load_result(session, home, datasets_named(session, "pets")) is not None
+
+
+def test_a_result_of_decisions_that_the_log_does_not_hold_counts_as_none(
+    asked: str, database: Database, home: Home
+) -> None:
+    """As after a restore: what was said since cannot be told from it."""
+    compute(database, home)
+    with database.read() as session:
+        dataset = datasets_named(session, "pets")
+        result = consensus.load_result(session, home, dataset)
+        assert result is not None
+        consensus.save_result(home, dataset, replace(result, line=result.line + 1))
+        assert consensus.load_result(session, home, dataset) is None
 
 
 def test_the_promoted_run_is_one_reviewer_more_and_then_a_frozen_split_is_guarded(
@@ -299,6 +314,21 @@ def test_one_opinion_more_is_asked_for_and_may_be_taken_back(
     have_said(session, pets, queue, {"cleo": "d"})
     case = adjudication.make_case(session, home, pets, image, viewer=alice)
     assert (case.awaits, case.majority and case.majority.name) == (0, "dog")
+
+
+def test_the_further_opinion_stays_asked_for_once_the_others_agree(
+    session: Session, pets: Dataset, alice: User
+) -> None:
+    """Taken back, nothing would settle the image and nobody be asked."""
+    queue = ask_several(session, pets)
+    ben = have_said(session, pets, queue, {"anna": "c", "ben": "d"})["ben"]
+    image = list_images(session, pets)[0]
+    item = session.scalars(select(QueueItem).where(QueueItem.image_id == image.id)).one()
+    adjudication.ask_another(session, dataset=pets, image=image, user=alice)
+    say(session, pets, item, ben, "c")
+    with pytest.raises(Conflict, match="do not differ any more"):
+        adjudication.take_back_asking(session, dataset=pets, image=image, user=alice)
+    assert item.wants == 3
 
 
 def test_what_no_queue_asks_several_about_cannot_be_sent_back(session: Session, pets: Dataset, alice: User) -> None:

@@ -152,6 +152,8 @@ def test_restore_keeps_a_home_that_holds_data_unless_forced(
     with database.write() as session:
         make_stripes(session, home, per_class=2, name="later")
     (home.root / "objects" / "stray").write_text("x")
+    (home.root / "consensus").mkdir()
+    (home.root / "consensus" / "1.json").write_text("{}")
     database.close()
 
     refused = bench("restore", tmp_path / "b.zip", "--home", home.root)
@@ -162,6 +164,7 @@ def test_restore_keeps_a_home_that_holds_data_unless_forced(
     assert "holds data; give another --home, or --force" in refused.err
     assert forced.status == 0
     assert not (home.root / "objects" / "stray").exists()
+    assert not (home.root / "consensus").exists()  # of decisions that were replaced
     assert [each["dataset"] for each in bench("status", "--home", home.root, "--json").document["datasets"]] == [
         "stripes"
     ]

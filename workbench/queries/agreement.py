@@ -202,3 +202,9 @@ def list_asking_items(session: Session, image_ids: Sequence[int]) -> list[QueueI
         )
     )
     return list(session.scalars(query.order_by(QueueItem.id)))
+
+
+def list_opinions_of(session: Session, item: QueueItem) -> list[Opinion]:
+    """What was said of the item's image in its queue."""
+    query = select(Opinion).where(Opinion.queue_id == item.queue_id, Opinion.image_id == item.image_id)
+    return list(session.scalars(query))

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Conflict, Invalid
-from workbench.models import Class, Dataset, Image, Queue, QueueItem, User
-from workbench.models.states import merge_roots
+from workbench.models import Class, Dataset, Image, Opinion, Queue, QueueItem, User
+from workbench.models.states import merge_roots, read_statement
 from workbench.queries import agreement as queries
 from workbench.queries import datasets
 from workbench.queries import review as review_queries
@@ -145,7 +145,7 @@ def make_case(session: Session, home: Home, dataset: Dataset, image: Image, *, v
     said = cards.find_predictions(home, dataset.promoted_run_id)
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
     pictures = review_queries.get_pictures(session, [found for found, _ in near])
-    result = consensus.load_result(home, dataset) if viewer.may("lead") else None
+    result = consensus.load_result(session, home, dataset) if viewer.may("lead") else None
     every = read_statements(session, classes, [image.id])
     sealed = _list_sealed(session, viewer, every)
     statements, hidden = _show(every.get(image.id, []), viewer=viewer, sealed=sealed)
@@ -227,7 +227,7 @@ def ask_another(session: Session, *, dataset: Dataset, image: Image, user: User)
 
 
 def take_back_asking(session: Session, *, dataset: Dataset, image: Image, user: User) -> None:
-    """As long as nobody has answered; a queue never asks fewer than it was opened for."""
+    """As long as nobody has answered and the others still differ; a queue never asks fewer than it was opened for."""
     items = [
         item
         for item in queries.list_asking_items(session, [image.id])
@@ -235,8 +235,17 @@ def take_back_asking(session: Session, *, dataset: Dataset, image: Image, user: 
     ]
     if not items:
         raise Conflict("The opinion that was asked for has come meanwhile, or was never asked for.")
+    if not image.disputed or not _differ(queries.list_opinions_of(session, items[-1])):
+        raise Conflict(
+            "The opinions do not differ any more, so nothing but the further one would settle this image; "
+            "let it come, or settle the image here."
+        )
     items[-1].wants -= 1
     _note(session, dataset=dataset, image=image, user=user, item=items[-1], kind="opinion_unasked")
+
+
+def _differ(opinions: Sequence[Opinion]) -> bool:
+    return len({read_statement(one.verdict, one.class_id, one.classes or ()) for one in opinions}) > 1
 
 
 def _note(session: Session, *, dataset: Dataset, image: Image, user: User, item: QueueItem, kind: str) -> None:

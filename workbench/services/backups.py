@@ -1,7 +1,7 @@
 """One archive of an installation, made while it is served, and a home made from one.
 
-Held: the database as of one moment, stored objects, runs and uploads. Not held: thumbnails (made again on demand) and
-the key that signs sessions (everybody logs in again).
+Held: the database as of one moment, stored objects, runs and uploads. Not held: thumbnails (made again on demand),
+consensus by reviewer quality (computed again at a key press) and the key that signs sessions (everybody logs in again).
 """
 
 import contextlib
@@ -32,6 +32,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASE = "workbench.sqlite"
 FOLDERS = ("objects", "runs", "uploads")
+_DERIVED = "consensus"  # computed of the decisions that a restore replaces: it goes, and is computed anew
 _REPLACED = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm")
 _TAR_MODES = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz"}
 
@@ -266,7 +267,7 @@ def _check_database(fresh: Home, source: Path) -> None:
 def _swap(home: Home, fresh: Home, *, old: Path) -> None:
     """Renames only: the old things out, the new ones in. Thumbnails go by pixels and may stay."""
     old.mkdir()
-    for name in (*_REPLACED, *FOLDERS):
+    for name in (*_REPLACED, *FOLDERS, _DERIVED):
         if (home.root / name).exists():
             (home.root / name).rename(old / name)
         if (fresh.root / name).exists():

@@ -128,14 +128,18 @@ def save_result(home: Home, dataset: Dataset, result: Result) -> None:
     temporary.replace(path)
 
 
-def load_result(home: Home, dataset: Dataset) -> Result | None:
-    """None before the first, and where the file is damaged: it is computed anew at a key press."""
+def load_result(session: Session, home: Home, dataset: Dataset) -> Result | None:
+    """None before the first, and where the file is damaged: it is computed anew at a key press.
+
+    None too where it knows more than the log, which is then that of an older backup.
+    """
     path = _path(home, dataset)
     try:
         stamp = path.stat()
-        return _read(path, stamp.st_mtime_ns, stamp.st_size)
+        result = _read(path, stamp.st_mtime_ns, stamp.st_size)
     except (FileNotFoundError, ValueError, TypeError):
         return None
+    return result if result.line <= _newest_line(session, dataset) else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -261,7 +265,7 @@ def _look_up(
     session: Session, home: Home, dataset: Dataset, images: Sequence[Image]
 ) -> tuple[dict[int, tuple[str, float, int]], bool]:
     """From the worker's result, of the images of which nobody has said anything since."""
-    result = load_result(home, dataset)
+    result = load_result(session, home, dataset)
     if result is None:
         raise Invalid("Nothing is known of the reviewers’ quality yet; have it computed first.")
     newer = queries.list_said_since(session, [image.id for image in images], line=result.line)

@@ -33,7 +33,7 @@ def adjudication(name: str) -> ResponseReturnValue:
         total=queries.count_disputed(db(), dataset.id),
         following=found[service.PER_PAGE - 1].image.id if len(found) > service.PER_PAGE else None,
         is_first=not after,
-        result=consensus.load_result(home(), dataset),
+        result=consensus.load_result(db(), home(), dataset),
         enough=consensus.P_ENOUGH,
     )
 

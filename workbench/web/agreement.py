@@ -59,7 +59,7 @@ def index(name: str) -> ResponseReturnValue:
         columns=columns,
         examples=_list_examples(dataset, found, opinions),
         works=reviewers.hide_others(reviewers.list_work(db(), dataset, source=source, opinions=opinions), me()),
-        result=consensus.load_result(home(), dataset),
+        result=consensus.load_result(db(), home(), dataset),
         heat=_heat,
     )
 
@@ -197,7 +197,7 @@ def reviewer(name: str, user_id: int) -> ResponseReturnValue:
         periods=periods,
         charts=draw_drift(kind, periods) if len(periods) > 1 else [],
         source=source,
-        result=consensus.load_result(home(), dataset),
+        result=consensus.load_result(db(), home(), dataset),
     )
 
 
