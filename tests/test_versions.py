@@ -7,11 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.conftest import make_pets
+from tests.opinion_queues import ask_several, have_said, say
 from workbench.errors import NotFound, WorkbenchError
-from workbench.models import Dataset, Decision, Image, Import, User
+from workbench.models import Dataset, Decision, Image, Import, QueueItem, User, utc_now
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
-from workbench.services import checks, datasets, decisions, versions
+from workbench.services import checks, datasets, decisions, opinions, versions
 from workbench.services.decisions import Line
 
 
@@ -183,6 +184,32 @@ def test_a_diff_is_paged_and_says_who_and_what(session: Session, pets: Dataset, 
     change = first.changes[0]
     assert (change.before.label, change.after.label) == ("cat", "owl")
     assert [(line.user.name, line.kind) for line in change.decisions] == [("bob", "exclude"), ("alice", "relabel")]
+
+
+def test_gold_and_open_opinions_are_neither_counted_nor_named(
+    session: Session, pets: Dataset, alice: User, bob: User
+) -> None:
+    """Whoever could see them would know the gold images, and what others said blind."""
+    first, second, *_ = images = list_images(session, pets)
+    opinions.set_gold(session, dataset=pets, user=alice, image_ids=[first.id])
+    queue = ask_several(session, pets, gold=[0])
+    people = have_said(session, pets, queue, {"anna": "oo", "ben": "o"})
+    item = session.scalars(select(QueueItem).where(QueueItem.image_id == second.id)).one()
+    decisions.undo(session, dataset=pets, user=bob, action=say(session, pets, item, people["ben"], "o"))
+    say(session, pets, item, people["ben"], "o")
+    relabel(session, first, alice, "dog")
+    before_last = head(session, pets)
+    relabel(session, images[2], alice, "owl")
+
+    for rows in (versions.states_at(session, pets, before_last), versions.states_at(session, pets)):
+        assert [(row.label, row.decisions) for row in rows[:2]] == [("dog", 1), ("owl", 0)]
+    told = [[line.kind for line in change.decisions] for change in versions.diff(session, pets, 0).changes]
+    assert told == [["relabel"], [], ["relabel"]]
+
+    queue.closed_at = utc_now()
+    session.flush()
+    told = [[line.kind for line in change.decisions] for change in versions.diff(session, pets, 0).changes]
+    assert told == [["relabel"], ["opinion", "opinion", "undo", "opinion"], ["relabel"]]
 
 
 def test_a_diff_across_a_merge_names_the_merge(session: Session, pets: Dataset, alice: User) -> None:

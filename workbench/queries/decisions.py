@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from workbench.models import CLASS_KINDS, IMAGE_KINDS, Decision
 from workbench.models.states import newest_undos, undone_actions
 
+# What tells of an image how often it was decided on. Opinions and gold do not count: they would tell which are gold.
+COUNTED = tuple(kind for kind in IMAGE_KINDS if kind not in ("opinion", "gold"))
 _CHUNK = 500  # bound variables per statement
 # Built once: read with every decision, and building a statement costs as much as running it.
 _line = Decision.__table__.c  # plain columns: asked of the mapped class, the same rows cost twice as much
@@ -175,11 +177,11 @@ def _is_redo(session: Session, undoes: str) -> bool:
 
 
 def count_by_image(session: Session, *, dataset_id: int) -> dict[int, int]:
-    """How many lines about its label each image has, undone ones not counted."""
+    """How many lines of a kind in `COUNTED` each image has, undone ones left out."""
     undone = get_undone(session, dataset_id=dataset_id)
     counts: dict[int, int] = defaultdict(int)
     query = select(Decision.image_id, Decision.action).where(
-        Decision.dataset_id == dataset_id, Decision.image_id.is_not(None), Decision.kind.in_(IMAGE_KINDS)
+        Decision.dataset_id == dataset_id, Decision.image_id.is_not(None), Decision.kind.in_(COUNTED)
     )
     for image_id, action in session.execute(query):
         if image_id is not None and action not in undone:

@@ -15,6 +15,7 @@ from workbench.models import Dataset, Decision, Image
 from workbench.models.states import ClassState, ImageState, fold_class, fold_image, follow_merges
 from workbench.queries import decisions as log
 from workbench.queries import versions as queries
+from workbench.queries.agreement import list_open_queues
 from workbench.services.decisions import visible_label
 
 _FEW = 5000  # up to so many images are looked up by id, more are read in one pass
@@ -34,7 +35,7 @@ class VersionRow(NamedTuple):
     split: str | None
     status: str
     source: str
-    decisions: int  # lines about it that count
+    decisions: int  # lines about it that count, opinions and gold left out
 
     @property
     def content(self) -> tuple[str, str, str, str]:
@@ -151,7 +152,7 @@ def _replayed_states(
                 status=state.status,
                 source=state.source,
                 names=names,
-                decisions=len(counting),
+                decisions=sum(line.kind in log.COUNTED for line in counting),
             )
         )
     return rows
@@ -288,6 +289,7 @@ class _Between:
 
     class_lines: dict[int, list[Decision]]  # class id -> lines about it, undos of such lines too
     undos: list[tuple[Decision, set[int]]]  # each with the images that it is finally about
+    undone: dict[int, list[Decision]]  # undo line id -> the lines that it is finally about
     imports: dict[int, Decision]  # import id -> the line that says it is done
 
 
@@ -305,7 +307,8 @@ def _read_between(session: Session, dataset: Dataset, old: int, new: int) -> _Be
         for class_id in {line.class_id for line in lines if line.image_id is None and line.class_id is not None}:
             class_lines[class_id].append(undo)
     imports = {line.detail["import"]: line for line in _import_lines(session, dataset) if line.detail}
-    return _Between(class_lines, reached, {key: line for key, line in imports.items() if old < line.id <= new})
+    undone = {undo.id: by_action[roots[undo.id]] for undo in undos}
+    return _Between(class_lines, reached, undone, {key: line for key, line in imports.items() if old < line.id <= new})
 
 
 def _find_roots(session: Session, undos: Sequence[Decision]) -> dict[int, str]:
@@ -333,22 +336,43 @@ def _list_candidates(session: Session, dataset: Dataset, old: int, new: int, *, 
 def _list_causes(
     session: Session, pairs: Sequence[_Pair], *, old: int, new: int, between: _Between
 ) -> dict[int, list[Decision]]:
-    """Per image the lines between the versions that bear on it: its own, undos, changes of its class, its import."""
+    """Per image the lines between the versions that bear on it: its own, undos, changes of its class, its import.
+
+    Whoever reads them, what only leads may know is left out: gold images, and opinions while their queue is open.
+    """
     image_ids = [_image_id(pair) for pair in pairs]
     own: dict[int, list[Decision]] = defaultdict(list)
-    for line in queries.list_lines_of(session, image_ids, after=old, up_to=new):
+    for line in _leave_hidden_out(session, queries.list_lines_of(session, image_ids, after=old, up_to=new)):
         own[line.image_id or 0].append(line)
     import_ids = queries.get_import_ids(session, image_ids)
+    told = _list_told(session, between)
     causes = {}
     for pair in pairs:
         image_id = _image_id(pair)
-        lines = own[image_id] + [undo for undo, reached in between.undos if image_id in reached]
+        lines = own[image_id] + [undo for undo, reached in between.undos if image_id in reached and undo.id in told]
         if pair[0] is None and import_ids[image_id] in between.imports:
             lines.append(between.imports[import_ids[image_id]])
         for class_id in _class_ids(pair):
             lines += between.class_lines.get(class_id, [])
         causes[image_id] = sorted(set(lines), key=lambda line: line.id)
     return causes
+
+
+def _leave_hidden_out(session: Session, lines: Sequence[Decision]) -> list[Decision]:
+    is_open = list_open_queues(session, {line.queue_id for line in lines if line.kind == "opinion" and line.queue_id})
+    return [
+        line
+        for line in lines
+        if line.kind != "gold"
+        and not (line.kind == "opinion" and (line.queue_id in is_open or (line.detail or {}).get("gold")))
+    ]
+
+
+def _list_told(session: Session, between: _Between) -> set[int]:
+    """The undos that take back something that everybody may see."""
+    lines = [line for lines in between.undone.values() for line in lines]
+    seen = {line.id for line in _leave_hidden_out(session, lines)}
+    return {undo_id for undo_id, lines in between.undone.items() if any(line.id in seen for line in lines)}
 
 
 def _class_ids(pair: _Pair) -> set[int]:
