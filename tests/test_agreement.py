@@ -184,6 +184,20 @@ def test_how_each_reviewer_works(session: Session, pets: Dataset, alice: User) -
     assert works["anna"].per_hour is None
 
 
+def test_what_was_right_stays_right_when_classes_are_merged(session: Session, pets: Dataset, alice: User) -> None:
+    images = list_images(session, pets)
+    cat, dog = (datasets.get_class(session, pets, name) for name in ("cat", "dog"))
+    opinions.set_gold(session, dataset=pets, user=alice, image_ids=[images[0].id, images[1].id])
+    queue = ask_several(session, pets, gold=[0, 1])
+    people = have_said(session, pets, queue, {"anna": "cdcx"})
+    datasets.merge_class(session, dataset=pets, user=alice, cls=cat, into=dog)
+    (work,) = reviewers.list_work(session, pets)
+    assert (work.gold.value, work.gold.n) == (1, 2)
+    assert (work.changes.value, work.changes.n) == (0.5, 2)
+    assert reviewers.measure_gold(session, pets)[people["anna"].id].value == 1
+    assert reviewers.list_periods(session, pets, people["anna"])[1][0].gold.value == 1
+
+
 def test_what_others_took_back_is_counted_and_own_undos_are_not(session: Session, pets: Dataset, alice: User) -> None:
     images = list_images(session, pets)
     first, second = (decide(session, pets, image, "anna", "d") for image in images[:2])

@@ -16,7 +16,7 @@ from workbench.errors import Conflict, Frozen, Invalid
 from workbench.models import Activity, Dataset, Decision, Job, QueueItem, User, utc_now
 from workbench.queries import agreement as queries
 from workbench.queries import queues as queue_queries
-from workbench.services import adjudication, checks, consensus, decisions, freezing, opinions, users
+from workbench.services import adjudication, checks, consensus, datasets, decisions, freezing, opinions, users
 from workbench.worker import consensus as worker
 from workbench.worker.context import Context
 
@@ -329,6 +329,19 @@ def test_the_further_opinion_stays_asked_for_once_the_others_agree(
     with pytest.raises(Conflict, match="do not differ any more"):
         adjudication.take_back_asking(session, dataset=pets, image=image, user=alice)
     assert item.wants == 3
+
+
+def test_gold_is_known_to_the_consensus_when_its_class_was_merged(
+    session: Session, home: Home, pets: Dataset, alice: User
+) -> None:
+    first, *_ = list_images(session, pets)
+    opinions.set_gold(session, dataset=pets, user=alice, image_ids=[first.id])
+    have_said(session, pets, ask_several(session, pets, gold=[0]), {"anna": "cc", "ben": "cd"})
+    cat, dog = (datasets.get_class(session, pets, name) for name in ("cat", "dog"))
+    datasets.merge_class(session, dataset=pets, user=alice, cls=cat, into=dog)
+    material = consensus.gather(session, home, pets)
+    categories = [one.name for one in material.opinions.categories]
+    assert [categories[number] if number >= 0 else None for number in material.known.tolist()] == ["dog", None]
 
 
 def test_what_no_queue_asks_several_about_cannot_be_sent_back(session: Session, pets: Dataset, alice: User) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from workbench.config import Home
 from workbench.errors import Conflict, Invalid, NotFound
 from workbench.models import Class, Dataset, Image, Job, User
+from workbench.models.states import merge_roots
 from workbench.queries import agreement as queries
 from workbench.queries import datasets, jobs
 from workbench.queries import decisions as log
@@ -51,8 +52,9 @@ def gather(session: Session, home: Home, dataset: Dataset) -> Material:
     place = {int(one.key): index for index, one in enumerate(opinions.categories) if one.cls is not None}
     known = np.full(len(opinions.image_ids), -1, np.int64)
     gold = queries.get_gold(session, dataset.id)
+    roots = merge_roots(datasets.list_classes(session, dataset.id))
     for row, image_id in enumerate(opinions.image_ids.tolist()):
-        known[row] = place.get(gold.get(image_id, 0), -1)
+        known[row] = place.get(roots.get(gold.get(image_id, 0), 0), -1)
     run_id = dataset.promoted_run_id
     model = _ask_model(home, run_id, opinions.image_ids, place) if run_id is not None else None
     return Material(opinions, known, model, run_id if model is not None else None, _newest_line(session, dataset))

@@ -4,7 +4,7 @@ What is told of pace and changes rests on a reviewer's newest decisions, so that
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from workbench.models import Dataset, User
+from workbench.models.states import merge_roots
 from workbench.queries import agreement as queries
+from workbench.queries import datasets
 from workbench.queries import decisions as log
 from workbench.services import agreement
 from workbench.services.agreement import Opinions
@@ -75,6 +77,7 @@ def list_work(
     opinions = opinions or agreement.read_opinions(session, dataset, source=source)
     gold = queries.list_gold_answers(session, dataset.id)
     undone = log.get_undone(session, dataset_id=dataset.id)
+    roots = _get_roots(session, dataset)
     taken_back = _count_taken_back(session, dataset, undone)
     found = [
         _measure(
@@ -83,7 +86,8 @@ def list_work(
             decisions=counts[user_id],
             undone=undone,
             others=_tell(agrees_with_others(opinions, user_id)[1]),
-            gold=_tell([_is_right(row) for row in gold if row.user_id == user_id]),
+            gold=_tell([_is_right(row, roots) for row in gold if row.user_id == user_id]),
+            roots=roots,
             taken_back=taken_back.get(user_id, 0),
         )
         for user_id in counts
@@ -95,9 +99,14 @@ def list_work(
 def measure_gold(session: Session, dataset: Dataset) -> dict[int, Figure]:
     """User id -> how often they are right on gold images; nobody who met none."""
     found: dict[int, list[bool]] = {}
+    roots = _get_roots(session, dataset)
     for row in queries.list_gold_answers(session, dataset.id):
-        found.setdefault(row.user_id, []).append(_is_right(row))
+        found.setdefault(row.user_id, []).append(_is_right(row, roots))
     return {user_id: _tell(right) for user_id, right in found.items()}
+
+
+def _get_roots(session: Session, dataset: Dataset) -> dict[int, int]:
+    return merge_roots(datasets.list_classes(session, dataset.id))
 
 
 def _count_taken_back(session: Session, dataset: Dataset, undone: set[str]) -> dict[int, int]:
@@ -117,6 +126,7 @@ def _measure(
     undone: set[str],
     others: Figure,
     gold: Figure,
+    roots: Mapping[int, int],
     taken_back: int,
 ) -> Work:
     """lines: newest first."""
@@ -128,7 +138,7 @@ def _measure(
         per_hour=measure_pace(lines[::-1]),
         seconds=median(seconds) if seconds else None,
         cards=len(seconds),
-        changes=_tell([is_change(line) for line in counting]),
+        changes=_tell([is_change(line, roots) for line in counting]),
         others=others,
         gold=gold,
         undone=taken_back,
@@ -145,10 +155,10 @@ def measure_pace(lines: Sequence[Any]) -> float | None:
     return float(sum(made for _, made in thinking) / sum(gap for gap, _ in thinking) * 3600)
 
 
-def is_change(line: Any) -> bool:
-    """Whether what was said is not the label that the image came in with."""
+def is_change(line: Any, roots: Mapping[int, int]) -> bool:
+    """Whether what was said is not the label that the image came in with; classes merged since are one."""
     verdict = (line.detail or {})["verdict"] if line.kind == "opinion" else line.kind
-    return verdict in ("ambiguous", "exclude") or line.class_id != line.first_label_id
+    return verdict in ("ambiguous", "exclude") or not _is_same(line.class_id, line.first_label_id, roots)
 
 
 def agrees_with_others(opinions: Opinions, user_id: int) -> tuple[NDArray[np.int64], list[bool]]:
@@ -166,9 +176,13 @@ def agrees_with_others(opinions: Opinions, user_id: int) -> tuple[NDArray[np.int
     return opinions.line_ids[spoken][is_plain, column], right.tolist()
 
 
-def _is_right(row: Any) -> bool:
+def _is_right(row: Any, roots: Mapping[int, int]) -> bool:
     """An answer to a gold image."""
-    return row.verdict in ("confirm", "relabel") and row.class_id == row.gold_id
+    return row.verdict in ("confirm", "relabel") and _is_same(row.class_id, row.gold_id, roots)
+
+
+def _is_same(one: int | None, other: int | None, roots: Mapping[int, int]) -> bool:
+    return roots.get(one or 0) == roots.get(other or 0)
 
 
 def _tell(right: Sequence[bool]) -> Figure:
@@ -191,7 +205,8 @@ def list_periods(
     gold = queries.list_gold_answers(session, dataset.id, user_id=user.id)
     first = [lines[start].id for start in starts]
     others = _share_out(first, zip(spoken.tolist(), agrees, strict=True))
-    known = _share_out(first, ((row.line_id, _is_right(row)) for row in gold))
+    roots = _get_roots(session, dataset)
+    known = _share_out(first, ((row.line_id, _is_right(row, roots)) for row in gold))
     periods = []
     for number, start in enumerate(starts):
         end = starts[number + 1] if number + 1 < len(starts) else len(lines)
