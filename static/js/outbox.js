@@ -9,6 +9,8 @@
   const PAUSES_MS = [500, 1000, 2000, 4000, 8000, 15000];
   const TIMEOUT_MS = 30000;
   const LOOK_MS = 15000;
+  const BEAT_MS = 5000;
+  const SILENT_MS = 120000; // a tab in the background beats once a minute
   const MOST_AT_ONCE = 50;
   const entries = new Map(); // action -> what this tab has to send
   let card = null; // what the page with the review card tells and wants to know
@@ -47,8 +49,17 @@
     } catch { return []; }
   };
 
-  // A tab holds a lock named after itself as long as it lives; what a tab left behind is taken over by another.
-  const living = async () => new Set(((await navigator.locks?.query())?.held || []).map((lock) => lock.name));
+  // A tab holds a lock named after itself as long as it lives; what a tab left behind is taken over by another. Browsers
+  // have locks over https and on this machine only; elsewhere a tab writes down now and then that it lives.
+  const ALIVE = "workbench.alive.";
+  const beat = () => { try { localStorage.setItem(ALIVE + TAB, String(Date.now())); } catch { /* then it is taken for dead */ } };
+  const beating = () => {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(ALIVE));
+    const silent = names.filter((name) => Date.now() - Number(localStorage.getItem(name)) > SILENT_MS);
+    silent.forEach((name) => localStorage.removeItem(name));
+    return names.filter((name) => !silent.includes(name)).map((name) => `workbench.tab.${name.slice(ALIVE.length)}`);
+  };
+  const living = async () => new Set(navigator.locks ? (await navigator.locks.query()).held.map((lock) => lock.name) : beating());
   const adopt = async () => {
     if (!stored().some((entry) => entry.tab !== TAB)) return;
     const tabs = await living();
@@ -69,7 +80,14 @@
 
   // --- sending: one request at a time, with all that waits for one queue
 
+  // What another tab took over and sent, or its reviewer took back there, is no longer ours to send.
+  const dropGone = () => {
+    try {
+      for (const entry of entries.values()) if (!entry.fleeting && localStorage.getItem(PREFIX + entry.answer.action) === null) entries.delete(entry.answer.action);
+    } catch { /* nothing is stored here */ }
+  };
   const nextBatch = () => {
+    dropGone();
     const waiting = unsent();
     const tried = waiting.filter((entry) => entry.tried); // these first and alone: what was never sent can be taken back
     const from = tried.length ? tried : waiting;
@@ -243,13 +261,14 @@
     const urls = new Set([...unsent().map((entry) => entry.url), ...(card ? [card.url] : [])]);
     for (const url of urls) {
       const answers = unsent().filter((entry) => entry.url === url).slice(0, MOST_AT_ONCE).map((entry) => entry.answer);
-      const release = card?.url === url && card.wishes().holding.length > 0;
-      if (answers.length || release) ask(url, { user: Number(user), answers, holding: [], want: 0, release }, { keepalive: true }).catch(() => {});
+      const release = card?.url === url ? card.wishes().holding : [];
+      if (answers.length || release.length) ask(url, { user: Number(user), answers, holding: [], want: 0, release }, { keepalive: true }).catch(() => {});
     }
   };
   window.addEventListener("online", wake);
   window.addEventListener("focus", wake);
   window.addEventListener("pagehide", leave);
+  window.addEventListener("pagehide", () => { try { localStorage.removeItem(ALIVE + TAB); } catch { /* it was never there */ } });
   window.addEventListener("storage", (event) => {
     if (event.key !== "workbench.user") return;
     if (isOther()) fail({ kind: "other" });
@@ -268,6 +287,10 @@
     if (dropped) { forget(entries.get(dropped.dataset.drop)); render(); }
   });
 
+  if (!navigator.locks) {
+    beat();
+    setInterval(beat, BEAT_MS);
+  }
   navigator.locks?.request(`workbench.tab.${TAB}`, () => new Promise(() => {}));
   const ready = adoptInTurn().then(() => { if (unsent().length && !card) send(); });
   setInterval(() => adoptInTurn().then(() => { if (unsent().length) send(); }), LOOK_MS);

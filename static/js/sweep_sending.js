@@ -91,6 +91,25 @@ const bringBack = (said) => {
   put(refused);
 };
 
+// Settled in another grid and refused: nothing here mends it, and the sweeps of this grid must not wait for it.
+const setAside = (entry, sentence) => {
+  forget(entry);
+  const box = document.createElement("div");
+  box.className = "missed";
+  const words = document.createElement("p");
+  words.textContent = `${entry.count === 1 ? "1 image" : `${entry.count} images`} of another grid could not be saved: ${sentence} `;
+  const link = document.createElement("a");
+  link.href = entry.address;
+  link.textContent = "Look at that grid";
+  const close = document.createElement("button");
+  close.type = "button";
+  close.dataset.dismiss = "";
+  close.textContent = "Leave it";
+  words.append(link);
+  box.append(words, close);
+  document.getElementById("missed").append(box);
+};
+
 const send = async (entry) => {
   const { ok, said } = await post(entry.address, entry.body);
   if (ok) {
@@ -99,7 +118,8 @@ const send = async (entry) => {
   } else if (said.html && entry.address === desk.dataset.settle) {
     forget(entry);
     bringBack(said);
-  } else throw new Refused(said.sentence);
+  } else if (entry.address !== desk.dataset.settle) setAside(entry, said.sentence);
+  else throw new Refused(said.sentence);
 };
 
 // --- the page on the screen and the page after it ------------------------------------------------------------------

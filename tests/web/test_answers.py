@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from tests.conftest import Browser, make_pets
-from tests.review_queues import BrowserAs, add_queue, image_of
+from tests.review_queues import BrowserAs, add_queue, field, image_of
 from workbench.db import Database
 from workbench.models import Class, Decision, Image, Opinion, Queue, QueueItem, User
 from workbench.queries import datasets
@@ -148,11 +148,33 @@ def test_a_comment_is_saved_and_the_image_stays(ann: Browser, database: Database
     assert send(ann, says(1))["results"][0]["status"] == "saved"  # a comment changes nothing that was seen
 
 
-def test_leaving_gives_everything_back(ann: Browser, database: Database) -> None:
+def test_leaving_gives_back_what_the_page_held(ann: Browser, database: Database) -> None:
     send(ann, want=4)
-    send(ann, says(1), release=True)
-    assert held_by(database) == {}
+    send(ann, says(1), release=[2, 3])
+    assert set(held_by(database)) == {1, 4}
     assert image_of(database, 1)["done"] is True
+
+
+def test_two_pages_of_one_reviewer_hold_different_images(ann: Browser) -> None:
+    first, second = send(ann, want=2), send(ann, want=2)
+    assert [[card["item"] for card in found["cards"]] for found in (first, second)] == [[1, 2], [3, 4]]
+    third = send(ann, want=4)
+    assert [card["item"] for card in third["cards"]] == [5, 6]
+    assert [card["item"] for card in send(ann, want=2)["cards"]] == [1, 2]  # nothing else is left: perhaps a page died
+
+
+def test_an_id_used_for_something_else_is_a_conflict(ann: Browser, app: Flask) -> None:
+    answer = says(1, "ambiguous", class_ids=[1, 2])
+    send(ann, answer)
+    for other in ({**answer, "class_ids": [1, 3]}, {**answer, "kind": "comment", "text": "hm"}):
+        assert send(ann, other)["results"][0]["status"] == "conflict"
+    assert send(log_in(app, "bob"), answer)["results"][0]["status"] == "conflict"
+
+
+def test_half_a_character_is_not_kept(ann: Browser) -> None:
+    comment = {"action": "c" * 32, "item": 1, "kind": "comment", "text": "boo \ud800"}
+    assert send(ann, comment)["results"][0]["status"] == "saved"
+    assert "boo ?" in ann.get("/d/pets/history").get_data(as_text=True)
 
 
 def test_the_last_answer_brings_the_ending(ann: Browser) -> None:
@@ -222,7 +244,7 @@ def test_two_blind_opinions_that_agree_settle_an_image(ann: Browser, app: Flask,
     send(ann, says(1, "relabel", class_id=3))
     assert image_of(database, 1) == {"label": "cat", "status": "active", "done": False}
     assert [card["item"] for card in send(ann, want=1)["cards"]] == [2]  # not the same again
-    send(ann, release=True)
+    send(ann, release=[1, 2])
     assert [card["item"] for card in send(bob, want=1)["cards"]] == [1]
     send(bob, says(1, "relabel", class_id=3))
     assert image_of(database, 1) == {"label": "owl", "status": "active", "done": True}
@@ -251,6 +273,28 @@ def test_two_blind_opinions_that_differ_wait_for_a_lead(ann: Browser, app: Flask
     assert is_whole(database)
 
 
+def test_an_opinion_leaves_the_image_to_the_next_reviewer(ann: Browser, app: Flask, database: Database) -> None:
+    ask_several(database, wants=2)
+    send(ann, want=6)
+    send(ann, *[says(item, "exclude") for item in range(1, 7)])
+    assert [card["item"] for card in send(log_in(app, "bob"), want=6)["cards"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_settled_card_of_a_blind_queue_takes_a_verdict_that_saw_it(
+    ann: Browser, app: Flask, database: Database
+) -> None:
+    ask_several(database, wants=2)
+    bob, cem = log_in(app, "bob"), log_in(app, "cem")
+    for browser in (ann, bob):
+        send(browser, says(1, "relabel", class_id=3))
+    stale = says(1, "relabel", class_id=2)
+    assert send(cem, stale)["results"][0]["status"] == "conflict"
+    seen = field(cem.get("/d/pets/queues/1/items/1").get_data(as_text=True), "revision")
+    assert send(cem, says(1, "confirm", revision=int(seen)))["results"][0]["status"] == "saved"
+    assert image_of(database, 1) == {"label": "owl", "status": "active", "done": True}
+    assert is_whole(database)
+
+
 def test_an_undone_opinion_opens_the_image_again(ann: Browser, app: Flask, database: Database) -> None:
     ask_several(database, wants=2)
     bob = log_in(app, "bob")
@@ -259,7 +303,7 @@ def test_an_undone_opinion_opens_the_image_again(ann: Browser, app: Flask, datab
     assert image_of(database, 1) == {"label": "cat", "status": "excluded", "done": True}
     ann.post("/d/pets/undo")
     assert image_of(database, 1) == {"label": "cat", "status": "active", "done": False}
-    assert [card["item"] for card in send(ann, want=1)["cards"]] == [1]
+    assert send(ann, holding=(1,))["lost"] == []  # it is on her screen again
     assert is_whole(database)
     ann.post("/d/pets/redo")
     assert image_of(database, 1)["done"] is True
@@ -272,7 +316,7 @@ def test_a_gold_item_is_answered_by_everybody_and_changes_nothing(ann: Browser, 
     for browser in (ann, bob):
         card = send(browser, want=1)["cards"][0]
         assert (card["item"], "2 blind opinions" in card["html"], "is right" in card["html"]) == (1, True, False)
-        found = send(browser, says(1, "relabel", class_id=3), release=True)
+        found = send(browser, says(1, "relabel", class_id=3), release=[1])
         assert ("owl" in found["results"][0]["recent"], "cat" in found["results"][0]["recent"]) == (True, False)
     assert image_of(database, 1) == {"label": "cat", "status": "active", "done": False}
     with database.read() as session:

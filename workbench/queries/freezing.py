@@ -78,7 +78,9 @@ def drop_open_items(session: Session, dataset_id: int, *, split: str, queue_ids:
         .correlate(Queue)
         .scalar_subquery()
     )
-    expected = select(func.sum(QueueItem.p_wrong)).where(QueueItem.queue_id == Queue.id).correlate(Queue)
+    expected = (
+        select(func.sum(QueueItem.p_wrong)).where(QueueItem.queue_id == Queue.id, QueueItem.wants != 0).correlate(Queue)
+    )
     session.execute(
         update(Queue)
         .where(Queue.id.in_(queue_ids))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, select
+from sqlalchemy import Row, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from workbench.models import (
@@ -111,9 +111,13 @@ def list_yields(session: Session, queue_ids: Sequence[int]) -> dict[int, Yield]:
     query = (
         select(QueueItem.queue_id, func.count(), func.sum(case((QueueItem.hit.is_(True), 1), else_=0)))
         .join(Decision, Decision.id == QueueItem.done_line)
+        # what several reviewers differ on a lead settles on a page of its own
         .where(
-            (Decision.queue_id == QueueItem.queue_id) | (QueueItem.wants > 1)
-        )  # what several are asked a lead settles
+            or_(
+                Decision.queue_id == QueueItem.queue_id,
+                and_(QueueItem.wants > 1, QueueItem.opinions >= QueueItem.wants),
+            )
+        )
         .where(QueueItem.queue_id.in_(queue_ids), QueueItem.group_id.is_(None))
         .group_by(QueueItem.queue_id)
     )

@@ -91,9 +91,19 @@ _WITH_IMAGE = (
 
 
 def list_free_items(
-    session: Session, queue_id: int, *, user_id: int, now: datetime, after: int = -1, limit: int = 1
+    session: Session,
+    queue_id: int,
+    *,
+    user_id: int,
+    now: datetime,
+    after: int = -1,
+    limit: int = 1,
+    with_held: bool = True,
 ) -> list[QueueItem]:
-    """The first items after a position that this user may answer. Costs the same at any length of the queue."""
+    """The first items after a position that this user may answer. Costs the same at any length of the queue.
+
+    with_held: those too that the user holds already, on this page or another of theirs.
+    """
     given = {
         "queue_id": queue_id,
         "user_id": user_id,
@@ -101,6 +111,7 @@ def list_free_items(
         "now": now,
         "far": now + 2 * LEASE,
         "most": limit,
+        "with_held": with_held,
     }
     return list(session.scalars(_free_items(), given))
 
@@ -145,6 +156,11 @@ def _free_items() -> Select[Any]:
             QueueItem.done_action.is_(None),
             QueueItem.position > bindparam("after"),
             _is_unheld(user_id, bindparam("now", type_=_MOMENT), bindparam("far", type_=_MOMENT)),
+            or_(
+                bindparam("with_held", type_=QueueItem.hit.type),
+                QueueItem.lease_user_id.is_distinct_from(user_id),
+                QueueItem.lease_until <= bindparam("now", type_=_MOMENT),
+            ),
             asks(user_id),
         )
         .order_by(QueueItem.position)

@@ -66,7 +66,7 @@ class Card:
     @property
     def revision(self) -> int:
         """What an answer rests on; where several are asked it rests on nothing that others said."""
-        return self.image.revision if self.item.wants == 1 else 0
+        return self.image.revision if self.item.wants == 1 or self.item.done_action is not None else 0
 
     @property
     def can_confirm(self) -> bool:
@@ -208,9 +208,9 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
     """
     image = session.get_one(Image, item.image_id)
     if answer.action and log.has_action(session, answer.action):
-        _check_same(log.get_action(session, answer.action)[0], image, answer)
+        _check_same(log.get_action(session, answer.action)[0], image, user, answer)
         return False
-    if item.wants != 1:
+    if item.wants != 1 and item.done_action is None:
         opinions.say(
             session,
             item=item,
@@ -224,7 +224,9 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
         )
         return True
     verdict = answer.verdict
-    if verdict == "confirm" and session.get_one(Queue, item.queue_id).blind:
+    if item.wants != 1 and answer.revision is None:
+        raise Conflict("The others have settled this image meanwhile; look at it again.")
+    if verdict == "confirm" and item.done_action is None and session.get_one(Queue, item.queue_id).blind:
         raise Invalid("What others said is hidden here, so there is nothing to confirm: choose a class.")
     if verdict == "relabel" and answer.class_id == image.label_id and image.status == "active":
         verdict = "confirm"
@@ -244,17 +246,23 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
     return True
 
 
-def _check_same(line: Decision, image: Image, answer: Answer) -> None:
-    kind = (line.detail or {})["verdict"] if line.kind == "opinion" else line.kind
+def _check_same(line: Decision, image: Image, user: User, answer: Answer) -> None:
+    detail = line.detail or {}
+    kind = detail["verdict"] if line.kind == "opinion" else line.kind
     same = kind == answer.verdict
+    if kind == "ambiguous":
+        same = same and detail["classes"] == sorted(set(answer.class_ids))
     if answer.verdict == "relabel":  # the label itself, given by its class, was stored as a confirm
         same = kind in ("confirm", "relabel") and line.class_id == answer.class_id
-    if line.image_id != image.id or not same:
+    if line.image_id != image.id or line.user_id != user.id or not same:
         raise Conflict("Your earlier answer had arrived after all.")
 
 
 def say_comment(session: Session, *, item: QueueItem, user: User, text: str, action: str | None) -> str:
     image = session.get_one(Image, item.image_id)
+    lines = log.get_action(session, action) if action else []
+    if lines and (lines[0].kind, lines[0].image_id, lines[0].user_id) != ("comment", image.id, user.id):
+        raise Conflict("Something else was saved under that id; write the comment again.")
     return decisions.decide(
         session, image=image, user=user, verdict="comment", text=text, action=action, queue_id=item.queue_id
     )

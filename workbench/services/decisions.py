@@ -33,6 +33,7 @@ from workbench.services.queue_marks import ImageLog, refresh_items, refresh_opin
 from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
+_LONGEST_ID = 64
 _OF_LEADS = (*CLASS_KINDS, "gold", "consensus")
 _class = Class.__table__.c
 _CLASS_STATES = select(_class.id, _class.retired, _class.merged_into_id).where(
@@ -79,6 +80,8 @@ def submit(
         return action
     if not lines:
         raise Invalid("Nothing was chosen: pick at least one image.")
+    if len(action) > _LONGEST_ID:
+        raise Invalid("The id of an action is too long; reload the page.")
     classes = _read_classes(session, dataset)
     _check_lines(classes, lines)
     by_flags = by_flags or protection.follows_flags(session, queue_id)

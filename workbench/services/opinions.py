@@ -46,6 +46,7 @@ def say(
         raise Invalid("Choose a class.")
     line = Line("opinion", item.image_id, class_id if verdict == "relabel" else None, detail)
     image = session.get_one(Image, item.image_id)
+    item.lease_user_id = item.lease_until = None  # the next reviewer's turn
     return decisions.submit(
         session,
         dataset=session.get_one(Dataset, image.dataset_id),

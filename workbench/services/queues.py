@@ -475,10 +475,13 @@ def hold(
     after = max([after, *(item.position for item in kept)])
     fresh: list[QueueItem] = []
     seen = set(holding)
-    for start in (after, -1) if after >= 0 else (-1,):
+    # what this person holds on another page stays there, unless nothing else is left
+    for start, with_held in ((after, False), (-1, False), (-1, True)):
+        if with_held and (holding or fresh):
+            break
         if len(fresh) < want:
             found = queries.list_free_items(
-                session, queue.id, user_id=user.id, now=now, after=start, limit=want + len(seen)
+                session, queue.id, user_id=user.id, now=now, after=start, limit=want + len(seen), with_held=with_held
             )
             fresh += [item for item in found if item.id not in seen][: want - len(fresh)]
             seen |= {item.id for item in fresh}

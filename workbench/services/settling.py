@@ -164,7 +164,7 @@ def _preference(image: Choosable) -> tuple[bool, bool, bool, int, int, int]:
     return (
         image.status == "excluded",
         image.label_id is None,
-        image.label_source != "decision",
+        image.label_source == "imported",
         -image.width * image.height,
         _SPLIT_ORDER[image.split],
         image.id,

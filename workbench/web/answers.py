@@ -24,6 +24,7 @@ from workbench.web.loaders import load_dataset, load_queue
 
 blueprint = Blueprint("answers", __name__)
 _MOST_CARDS = 20  # held by one browser ahead
+_MOST_HELD = 100  # items on one reviewer's screen and behind it
 _MOST_ANSWERS = 200  # in one request
 _LONGEST_LOOK_S = 3600.0
 
@@ -62,11 +63,21 @@ def send(name: str, queue_id: int) -> ResponseReturnValue:
     sent, holding, want = _read_body()
     _check_sender()
     results = [_take(queue, each) for each in sent]
-    if request.get_json().get("release") is True:
-        queues.release(db(), queue=queue, user=me())
+    _release(queue)
     held = _hold(queue, holding=holding, want=want, after=results[-1].position if results else -1)
     begin_reading()
     return jsonify(_show(dataset, queue, results, held, is_empty=not holding))
+
+
+def _release(queue: Queue) -> None:
+    """Give back what a page held that is being left; another page of the same person keeps what it holds."""
+    ids = request.get_json().get("release", [])
+    if not isinstance(ids, list) or not all(_is_id(each) for each in ids) or len(ids) > _MOST_HELD:
+        raise Invalid(f"release is a list of at most {_MOST_HELD} item ids.")
+    for item_id in ids:
+        item = get_row(db(), QueueItem, item_id)
+        if item is not None and item.queue_id == queue.id:
+            queues.give_back(db(), item=item, user=me())
 
 
 def _check_sender() -> None:
@@ -78,14 +89,17 @@ def _check_sender() -> None:
 
 def _read_body() -> tuple[list[Sent], list[int], int]:
     """The answers, the items that the browser holds, and how many more it wants. Raises Invalid for anything else."""
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        body = None
     if not isinstance(body, dict):
         raise Invalid("Send a JSON object with answers, holding and want.")
     answers, holding, want = body.get("answers", []), body.get("holding", []), body.get("want", 0)
     if not isinstance(answers, list) or len(answers) > _MOST_ANSWERS:
         raise Invalid(f"answers is a list of at most {_MOST_ANSWERS}.")
-    if not isinstance(holding, list) or not all(_is_id(each) for each in holding) or len(holding) > _MOST_ANSWERS:
-        raise Invalid(f"holding is a list of at most {_MOST_ANSWERS} item ids.")
+    if not isinstance(holding, list) or not all(_is_id(each) for each in holding) or len(holding) > _MOST_HELD:
+        raise Invalid(f"holding is a list of at most {_MOST_HELD} item ids.")
     if not _is_id(want) or want > _MOST_CARDS:
         raise Invalid(f"want is a number of cards, 0 to {_MOST_CARDS}.")
     return [_read_answer(each) for each in answers], holding, want
@@ -146,6 +160,8 @@ def _take(queue: Queue, sent: Sent) -> Result:
 
 
 def _carry_out(session: Session, item: QueueItem, sent: Sent) -> Told | None:
+    if item.group_id is not None:
+        raise Invalid("Copies are settled on the page of their group.")
     if sent.kind == "decide":
         image = session.get_one(Image, item.image_id)
         told = _foretell(item, image, sent.answer)
