@@ -16,7 +16,7 @@ from workbench.errors import Conflict, Frozen, Invalid
 from workbench.models import Activity, Dataset, Decision, Job, QueueItem, User, utc_now
 from workbench.queries import agreement as queries
 from workbench.queries import queues as queue_queries
-from workbench.services import adjudication, checks, consensus, datasets, decisions, freezing, opinions, users
+from workbench.services import adjudication, cards, checks, consensus, datasets, decisions, freezing, opinions, users
 from workbench.worker import consensus as worker
 from workbench.worker.context import Context
 
@@ -314,6 +314,26 @@ def test_one_opinion_more_is_asked_for_and_may_be_taken_back(
     have_said(session, pets, queue, {"cleo": "d"})
     case = adjudication.make_case(session, home, pets, image, viewer=alice)
     assert (case.awaits, case.majority and case.majority.name) == (0, "dog")
+
+
+def test_a_comment_on_a_blind_card_is_seen_beside_an_ordinary_verdict_once_the_queue_is_closed(
+    session: Session, pets: Dataset, bob: User, alice: User
+) -> None:
+    image = list_images(session, pets)[0]
+    decide(session, pets, image, "anna", "c")
+    decide(session, pets, image, "ben", "d")
+    queue = ask_several(session, pets)
+    item = session.scalars(select(QueueItem).where(QueueItem.image_id == image.id)).one()
+    cards.say_comment(session, item=item, user=users.ensure_user(session, "ben"), text="a dog", action=None)
+
+    def read_comments(viewer: User) -> list[str]:
+        (dispute,) = adjudication.list_disputes(session, pets, viewer=viewer)
+        return [one.comment for one in dispute.statements]
+
+    assert (read_comments(bob), read_comments(alice)) == (["", ""], ["", "a dog"])
+    queue.closed_at = utc_now()
+    session.flush()
+    assert read_comments(bob) == ["", "a dog"]
 
 
 def test_the_further_opinion_stays_asked_for_once_the_others_agree(

@@ -47,7 +47,8 @@ def write_log(session: Session) -> None:
     people = [users.ensure_user(session, f"user-{number}").id for number in range(4)]
     images = list(session.scalars(select(Image.id).where(Image.dataset_id == dataset.id)))
     for queue_id in (1, 2):
-        add_queue(session, dataset, title=f"Queue {queue_id}").closed_at = utc_now() if queue_id == 1 else None
+        queue = add_queue(session, dataset, title=f"Queue {queue_id}")
+        queue.opinions, queue.closed_at = 2, utc_now() if queue_id == 1 else None
     made: list[str] = []
     for number in range(300):
         kind = rng.choice(("confirm", "confirm", "relabel", "exclude", "comment", "opinion", "gold", "undo"))
@@ -87,7 +88,8 @@ def fits(line: Decision, wanted: LogFilter, *, undone: set[str], paths: dict[int
     """The same question, asked of one line in plain words."""
     if not wanted.sight.all:
         hidden = line.queue_id == 2 or (line.detail or {}).get("gold", False)
-        if line.kind == "gold" or (line.kind == "opinion" and line.user_id != wanted.sight.user_id and hidden):
+        is_veiled = line.kind in ("opinion", "comment") and line.user_id != wanted.sight.user_id
+        if line.kind == "gold" or (is_veiled and hidden):
             return False
     return (
         line.dataset_id == wanted.dataset_id

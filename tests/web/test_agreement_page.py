@@ -11,7 +11,7 @@ from tests.conftest import Browser, make_pets
 from tests.opinion_queues import ask_several, decide, have_said, list_images
 from tests.review_queues import counted
 from workbench.db import Database
-from workbench.models import Dataset, Job, User
+from workbench.models import Dataset, Job, Queue, User, utc_now
 from workbench.services import opinions, users
 from workbench.web.agreement import say_verdict
 
@@ -21,13 +21,15 @@ AGREEMENT = "/d/pets/agreement"
 
 @pytest.fixture
 def asked(database: Database) -> dict[str, int]:
-    """Three have said what six images are, a gold one among them; name -> user id."""
+    """Three have said what six images are, a gold one among them, in a queue that is over; name -> user id."""
     with database.write() as session:
         dataset = make_pets(session)
         lead = users.ensure_user(session, "lena", role="lead")
         opinions.set_gold(session, dataset=dataset, user=lead, image_ids=[list_images(session, dataset)[5].id])
         said = {"anna": "ccddoo", "ben": "cdddoc", "some-reviewer": "dcdoxo"}
-        people = have_said(session, dataset, ask_several(session, dataset, asks=3, gold=[5]), said, seconds=2.0)
+        queue = ask_several(session, dataset, asks=3, gold=[5])
+        people = have_said(session, dataset, queue, said, seconds=2.0)
+        queue.closed_at = utc_now()
         return {name: user.id for name, user in people.items()}
 
 
@@ -126,14 +128,59 @@ def test_images_of_a_confusion(asked: dict[str, int], browser_as: BrowserAs) -> 
     assert viewer.get(f"{AGREEMENT}/images").status_code == 404
 
 
-def test_images_that_somebody_is_still_asked_about_are_for_leads(database: Database, browser_as: BrowserAs) -> None:
+@pytest.mark.parametrize("source", ["blind", "all"])
+def test_images_of_a_blind_queue_that_is_open_are_for_leads(
+    database: Database, browser_as: BrowserAs, source: str
+) -> None:
+    """All of them: one that has all its opinions may be sent back to somebody who could read them here."""
     with database.write() as session:
         dataset = make_pets(session)
-        have_said(session, dataset, ask_several(session, dataset, asks=3), {"anna": "cd", "ben": "dd"})
-    address = f"{AGREEMENT}/images?one=1&other=2"
+        for name, letter in (("anna", "c"), ("ben", "d")):
+            decide(session, dataset, list_images(session, dataset)[0], name, letter)
+        have_said(session, dataset, ask_several(session, dataset), {"anna": "cd", "ben": "dd"})
+    address = f"{AGREEMENT}/images?one=1&other=2&source={source}"
     assert "1 image" in words(browser_as("lead").get(address).text)
-    assert "0 images" in words(browser_as("reviewer").get(address).text)
-    assert browser_as("reviewer").get(AGREEMENT).text.count("<img") == 0
+    for role in ("reviewer", "viewer"):
+        browser = browser_as(role)
+        assert "0 images" in words(browser.get(address).text)
+        assert browser.get(f"{AGREEMENT}?source={source}").text.count("<img") == 0
+    with database.write() as session:
+        session.scalars(select(Queue)).one().closed_at = utc_now()
+    assert "1 image" in words(browser_as("viewer").get(address).text)
+
+
+@pytest.mark.parametrize("source", ["blind", "all"])
+def test_no_figure_of_a_reviewer_moves_with_an_answer_in_a_queue_that_is_open(
+    database: Database, browser_as: BrowserAs, source: str
+) -> None:
+    """Or they would know by answering what is gold and what the others said."""
+    reviewer = browser_as("reviewer")
+    with database.write() as session:
+        dataset = make_pets(session)
+        lead = users.ensure_user(session, "lena", role="lead")
+        opinions.set_gold(session, dataset=dataset, user=lead, image_ids=[list_images(session, dataset)[0].id])
+        queue = ask_several(session, dataset, gold=[0])
+        people = have_said(session, dataset, queue, {"anna": "cc", "some-reviewer": "cd"})
+        mine, anna = people["some-reviewer"].id, people["anna"].id
+    figures = (
+        (AGREEMENT, "Your work"),
+        (f"{AGREEMENT}/reviewers/{mine}", "none met yet"),
+        (f"{AGREEMENT}/pair/{mine}/{anna}", "some-reviewer and anna"),
+    )
+    for address, told in figures:
+        page = words(reviewer.get(f"{address}?source={source}").text)
+        assert told in page
+        assert "shows here once the queue that asks is closed: 1 queue is open" in page
+        assert not re.search(r"· n \d", page)
+        assert "kappa 0" not in page
+    assert "not the label at import 50 %" in words(reviewer.get(f"{AGREEMENT}/reviewers/{mine}").text)
+    assert "· n 1" in words(browser_as("lead").get(f"{AGREEMENT}?source={source}").text)
+    with database.write() as session:
+        session.scalars(select(Queue)).one().closed_at = utc_now()
+    page = words(reviewer.get(f"{AGREEMENT}/reviewers/{mine}?source={source}").text)
+    assert "right on gold · [21, 100] · n 1 100 %" in page
+    assert "with most others · [0, 79] · n 1 0 %" in page
+    assert "once the queue" not in page
 
 
 def test_all_verdicts_say_that_they_are_not_independent(

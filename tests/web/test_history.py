@@ -15,7 +15,7 @@ from tests.review_queues import BrowserAs, add_queue, counted
 from workbench.db import Database
 from workbench.models import Dataset, Decision, Image, Queue, QueueItem, utc_now
 from workbench.queries import datasets as queries
-from workbench.services import datasets, decisions, opinions, users
+from workbench.services import cards, datasets, decisions, opinions, users
 from workbench.services.decisions import Line
 
 HISTORY = "/d/pets/history"
@@ -308,18 +308,30 @@ def test_others_opinions_stay_hidden_while_their_queue_is_open(
     blind_queue: None, database: Database, app: Flask, browser_as: BrowserAs
 ) -> None:
     reviewer, viewer, bob = browser_as("reviewer"), browser_as("viewer"), Browser(app, "bob", "reviewer")
+    with database.write() as session:
+        first = session.scalars(select(QueueItem).order_by(QueueItem.position)).first()
+        user = users.ensure_user(session, "bob")
+        cards.say_comment(session, item=first, user=user, text="plainly a dog", action=None)
+        image = session.get_one(Image, first.image_id)
+        eve = users.ensure_user(session, "eve")
+        decisions.decide(session, image=image, user=eve, verdict="comment", text="a scratch")
     for browser in (reviewer, viewer):
         assert "’s opinion" not in text(browser)
+        seen = text(browser) + browser.get("/d/pets/images/1").text + browser.get(f"{HISTORY}/log.jsonl").text
+        assert ("plainly a dog" in seen, "a scratch" in seen) == (False, True)
         assert "gold" not in text(browser)
         assert "opinion: dog" not in browser.get("/d/pets/images/1").get_data(as_text=True)
         for ending in ("csv", "jsonl"):
             saved = browser.get(f"{HISTORY}/log.{ending}").get_data(as_text=True)
             assert ("consensus" in saved, "gold" in saved, "bob" in saved) == (True, False, False)
     assert "bob ’s opinion: dog" in text(bob)
+    assert "plainly a dog" in text(bob)
+    assert "plainly a dog" in text(browser_as("lead"))
     assert "gold" not in text(bob)
     with database.write() as session:
         session.get_one(Queue, 1).closed_at = utc_now()
     assert "bob ’s opinion: dog" in text(reviewer)
+    assert "plainly a dog" in text(reviewer)
     assert "gold" not in text(reviewer)
 
 

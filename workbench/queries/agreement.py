@@ -14,7 +14,10 @@ SAYING = (*STATEMENTS, "opinion")  # the kinds by which a reviewer says what an 
 _CHUNK = 500
 
 
-def list_opinions(session: Session, dataset_id: int, *, with_gold: bool = False) -> Rows:
+_IS_CLOSED = Opinion.queue_id.not_in(select(Queue.id).where(Queue.closed_at.is_(None)))
+
+
+def list_opinions(session: Session, dataset_id: int, *, with_gold: bool = False, closed_only: bool = False) -> Rows:
     """(image_id, user_id, verdict, class_id, line_id) of the blind opinions that count, oldest first."""
     query: Select[*tuple[Any, ...]] = (
         select(Opinion.image_id, Opinion.user_id, Opinion.verdict, Opinion.class_id, Opinion.line_id)
@@ -22,6 +25,8 @@ def list_opinions(session: Session, dataset_id: int, *, with_gold: bool = False)
         .where(Image.dataset_id == dataset_id)
         .order_by(Opinion.line_id)
     )
+    if closed_only:
+        query = query.where(_IS_CLOSED)
     return list(session.execute(query if with_gold else query.where(~Opinion.is_gold)))
 
 
@@ -80,7 +85,9 @@ def list_newest_lines(session: Session, dataset_id: int, *, user_id: int, limit:
     return list(session.execute(query))
 
 
-def list_gold_answers(session: Session, dataset_id: int, *, user_id: int | None = None) -> Rows:
+def list_gold_answers(
+    session: Session, dataset_id: int, *, user_id: int | None = None, closed_only: bool = False
+) -> Rows:
     """(user_id, line_id, verdict, class_id, gold_id) of the answers to gold images, oldest first."""
     query: Select[*tuple[Any, ...]] = (
         select(Opinion.user_id, Opinion.line_id, Opinion.verdict, Opinion.class_id, Image.gold_id)
@@ -90,7 +97,7 @@ def list_gold_answers(session: Session, dataset_id: int, *, user_id: int | None 
     )
     if user_id is not None:
         query = query.where(Opinion.user_id == user_id)
-    return list(session.execute(query))
+    return list(session.execute(query.where(_IS_CLOSED) if closed_only else query))
 
 
 def list_undone_by_others(session: Session, dataset_id: int) -> list[tuple[str, str, int]]:
@@ -167,14 +174,20 @@ def list_said_since(session: Session, image_ids: Sequence[int], *, line: int) ->
     return found
 
 
-def list_open_queues(session: Session, queue_ids: Collection[int]) -> set[int]:
-    """Those of these queues that are not closed."""
-    query = select(Queue.id).where(Queue.id.in_(queue_ids), Queue.closed_at.is_(None))
+def list_open_blind(session: Session, queue_ids: Collection[int]) -> set[int]:
+    """Those of these queues that ask several reviewers and are not closed."""
+    query = select(Queue.id).where(Queue.id.in_(queue_ids), Queue.opinions > 1, Queue.closed_at.is_(None))
     return set(session.scalars(query))
 
 
-def list_still_asked(session: Session, dataset_id: int) -> set[int]:
-    """The images of which an open queue still waits for somebody's blind opinion."""
+def count_open_blind(session: Session, dataset_id: int) -> int:
+    """The queues that ask several reviewers and are not closed."""
+    query = select(func.count()).where(Queue.dataset_id == dataset_id, Queue.opinions > 1, Queue.closed_at.is_(None))
+    return session.scalar(query) or 0
+
+
+def list_asked_blind(session: Session, dataset_id: int) -> set[int]:
+    """The images about which an open queue asks several, those too that it has all opinions of: it may ask one more."""
     query = (
         select(QueueItem.image_id)
         .join(Queue, Queue.id == QueueItem.queue_id)
@@ -182,8 +195,6 @@ def list_still_asked(session: Session, dataset_id: int) -> set[int]:
             Queue.dataset_id == dataset_id,
             Queue.closed_at.is_(None),
             Queue.opinions > 1,
-            QueueItem.done_action.is_(None),
-            QueueItem.opinions < QueueItem.wants,
         )
     )
     return set(session.scalars(query))

@@ -28,8 +28,9 @@ _CHUNK = 2000
 
 @dataclass(frozen=True)
 class Sight:
-    """What of the log somebody may see. Others' opinions stay hidden while their queue is open, gold images always.
+    """What of the log somebody may see. Gold images stay hidden always, others' opinions while their queue is open.
 
+    So do others' comments, where the queue asks several people, who must not know what the others think.
     `all` is for leads and for the command line; everybody sees the opinions that they gave themselves.
     """
 
@@ -154,7 +155,10 @@ def _choose_way(session: Session, wanted: LogFilter) -> _Way:
 
 _PATH = "(SELECT i.path FROM images i WHERE i.id = d.image_id) LIKE :path ESCAPE '/'"
 _SEEN = (
-    "d.kind <> 'gold' AND (d.kind <> 'opinion' OR d.user_id = :me OR (d.queue_id NOT IN (SELECT q.id FROM queues q"
+    "d.kind <> 'gold' AND (d.kind NOT IN ('opinion', 'comment') OR d.user_id = :me"
+    " OR (d.kind = 'comment' AND coalesce(d.queue_id, 0) NOT IN (SELECT q.id FROM queues q"
+    " WHERE q.dataset_id = :dataset AND q.closed_at IS NULL AND q.opinions > 1))"
+    " OR (d.kind = 'opinion' AND d.queue_id NOT IN (SELECT q.id FROM queues q"
     " WHERE q.dataset_id = :dataset AND q.closed_at IS NULL) AND coalesce(json_extract(d.detail, '$.gold'), 0) = 0))"
 )
 

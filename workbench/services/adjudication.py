@@ -35,6 +35,7 @@ class Statement:
     at: datetime
     queue_id: int | None  # where it was asked blind
     comment: str = ""
+    comment_queue_id: int | None = None
     gold: Figure | None = None
     quality: float | None = None
 
@@ -102,7 +103,7 @@ def read_statements(session: Session, classes: Sequence[Class], image_ids: Seque
     """Image id -> what each person said last that counts, with their newest comment, in the order of speaking."""
     roots, by_id = merge_roots(classes), {cls.id: cls for cls in classes}
     comments = {
-        (line.image_id, line.user_id): str((line.detail or {})["text"])
+        (line.image_id, line.user_id): (str((line.detail or {})["text"]), line.queue_id)
         for line in queries.list_lines_on(session, image_ids)
         if line.kind == "comment"
     }
@@ -110,6 +111,7 @@ def read_statements(session: Session, classes: Sequence[Class], image_ids: Seque
     users = queries.get_users(session, {user_id for _, user_id in newest})
     found: dict[int, list[Statement]] = defaultdict(list)
     for (image_id, user_id), line in sorted(newest.items(), key=lambda one: one[1].id):
+        comment, comment_queue_id = comments.get((image_id, user_id), ("", None))
         verdict, class_id = consensus.read_line(line)
         found[image_id].append(
             Statement(
@@ -119,23 +121,30 @@ def read_statements(session: Session, classes: Sequence[Class], image_ids: Seque
                 ambiguous=tuple(by_id[one] for one in (line.detail or {}).get("classes", ()) if one in by_id),
                 at=line.at,
                 queue_id=line.queue_id if line.kind == "opinion" else None,
-                comment=comments.get((image_id, user_id), ""),
+                comment=comment,
+                comment_queue_id=comment_queue_id,
             )
         )
     return found
 
 
 def _list_sealed(session: Session, viewer: User, said: Mapping[int, Sequence[Statement]]) -> set[int]:
-    """The queues that are open, whose opinions only leads see: who is still asked must not know what others said."""
+    """The open queues whose opinions and comments only leads see: who is still asked must not know what others said."""
     if viewer.may("lead"):
         return set()
-    return queries.list_open_queues(session, {one.queue_id for each in said.values() for one in each if one.queue_id})
+    every = [one for each in said.values() for one in each]
+    asked = {found for one in every for found in (one.queue_id, one.comment_queue_id) if found is not None}
+    return queries.list_open_blind(session, asked)
 
 
 def _show(statements: Sequence[Statement], *, viewer: User, sealed: set[int]) -> tuple[list[Statement], int]:
     """What the viewer may see, and how many statements they may not."""
     shown = [one for one in statements if one.queue_id not in sealed or one.user.id == viewer.id]
-    return shown, len(statements) - len(shown)
+    hidden = len(statements) - len(shown)
+    return [
+        replace(one, comment="") if one.comment_queue_id in sealed and one.user.id != viewer.id else one
+        for one in shown
+    ], hidden
 
 
 def make_case(session: Session, home: Home, dataset: Dataset, image: Image, *, viewer: User) -> Case:

@@ -54,12 +54,16 @@ class Opinions:
         return self.user_ids.index(user_id) if user_id in self.user_ids else None
 
 
-def read_opinions(session: Session, dataset: Dataset, *, source: str = "blind", with_gold: bool = False) -> Opinions:
+def read_opinions(
+    session: Session, dataset: Dataset, *, source: str = "blind", with_gold: bool = False, closed_only: bool = False
+) -> Opinions:
     """source: “blind” for opinions that were given without seeing others', “all” for every verdict besides them.
 
-    Answers to gold images are left out unless asked for: these are chosen for being plain.
+    Answers to gold images are left out unless asked for: these are chosen for being plain. closed_only: leave out what
+    was said blind in a queue that is open, as everybody but leads must.
     """
-    rows = [tuple(row) for row in queries.list_opinions(session, dataset.id, with_gold=with_gold)]
+    found = queries.list_opinions(session, dataset.id, with_gold=with_gold, closed_only=closed_only)
+    rows = [tuple(row) for row in found]
     if source == "all":
         undone = log.get_undone(session, dataset_id=dataset.id)
         verdicts = queries.list_shared_verdicts(session, dataset.id)
@@ -218,8 +222,17 @@ class PairReport:
     classes: tuple[tuple[Category, Figure, int], ...]  # kappa of one against the rest, images of which either says it
 
 
-def report_pair(session: Session, dataset: Dataset, one: User, other: User, *, source: str = "blind") -> PairReport:
-    opinions = read_opinions(session, dataset, source=source)
+def report_pair(
+    session: Session,
+    dataset: Dataset,
+    one: User,
+    other: User,
+    *,
+    source: str = "blind",
+    opinions: Opinions | None = None,
+) -> PairReport:
+    """opinions: those of the source, read before."""
+    opinions = opinions or read_opinions(session, dataset, source=source)
     columns = opinions.column(one.id), opinions.column(other.id)
     if columns[0] is None or columns[1] is None:
         table = np.zeros((len(opinions.categories),) * 2, np.int64)

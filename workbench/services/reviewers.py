@@ -67,15 +67,17 @@ def list_work(
     source: str = "blind",
     only: User | None = None,
     opinions: Opinions | None = None,
+    closed_only: bool = False,
 ) -> list[Work]:
     """Everybody who ever said what an image of the data set is, the most decisions first; or one of them.
 
-    opinions: those of the source, read before.
+    opinions: those of the source, read before. closed_only: judge nobody by what was said blind in a queue that is
+    open, for it would tell a reviewer which images are gold and what the others said.
     """
     counts = queries.count_lines(session, dataset.id)
     users = queries.get_users(session, counts)
-    opinions = opinions or agreement.read_opinions(session, dataset, source=source)
-    gold = queries.list_gold_answers(session, dataset.id)
+    opinions = opinions or agreement.read_opinions(session, dataset, source=source, closed_only=closed_only)
+    gold = queries.list_gold_answers(session, dataset.id, closed_only=closed_only)
     undone = log.get_undone(session, dataset_id=dataset.id)
     roots = _get_roots(session, dataset)
     taken_back = _count_taken_back(session, dataset, undone)
@@ -89,6 +91,7 @@ def list_work(
             gold=_tell([_is_right(row, roots) for row in gold if row.user_id == user_id]),
             roots=roots,
             taken_back=taken_back.get(user_id, 0),
+            with_gold=closed_only,
         )
         for user_id in counts
         if only is None or user_id == only.id
@@ -128,9 +131,12 @@ def _measure(
     gold: Figure,
     roots: Mapping[int, int],
     taken_back: int,
+    with_gold: bool,
 ) -> Work:
-    """lines: newest first."""
-    counting = [line for line in lines if line.action not in undone and not (line.detail or {}).get("gold")]
+    """lines: newest first. with_gold: count answers to gold images as any others among the changes."""
+    counting = [
+        line for line in lines if line.action not in undone and (with_gold or not (line.detail or {}).get("gold"))
+    ]
     seconds = [line.seconds for line in lines if line.seconds is not None]
     return Work(
         user=user,
@@ -195,14 +201,23 @@ def _tell(right: Sequence[bool]) -> Figure:
 
 
 def list_periods(
-    session: Session, dataset: Dataset, user: User, *, source: str = "blind", opinions: Opinions | None = None
+    session: Session,
+    dataset: Dataset,
+    user: User,
+    *,
+    source: str = "blind",
+    opinions: Opinions | None = None,
+    closed_only: bool = False,
 ) -> tuple[str, list[Period]]:
-    """“day” or “decisions”, and the reviewer's newest periods, oldest first: speed, agreement and gold in each."""
+    """“day” or “decisions”, and the reviewer's newest periods, oldest first: speed, agreement and gold in each.
+
+    opinions, closed_only: as of `list_work`.
+    """
     lines = queries.list_newest_lines(session, dataset.id, user_id=user.id, limit=NEWEST_OF_ONE)[::-1]
     kind, starts, names = _cut(lines)
-    opinions = opinions or agreement.read_opinions(session, dataset, source=source)
+    opinions = opinions or agreement.read_opinions(session, dataset, source=source, closed_only=closed_only)
     spoken, agrees = agrees_with_others(opinions, user.id)
-    gold = queries.list_gold_answers(session, dataset.id, user_id=user.id)
+    gold = queries.list_gold_answers(session, dataset.id, user_id=user.id, closed_only=closed_only)
     first = [lines[start].id for start in starts]
     others = _share_out(first, zip(spoken.tolist(), agrees, strict=True))
     roots = _get_roots(session, dataset)

@@ -15,7 +15,7 @@ from workbench.models import Dataset, Decision, Image
 from workbench.models.states import ClassState, ImageState, fold_class, fold_image, follow_merges
 from workbench.queries import decisions as log
 from workbench.queries import versions as queries
-from workbench.queries.agreement import list_open_queues
+from workbench.queries.agreement import list_open_blind
 from workbench.services.decisions import visible_label
 
 _FEW = 5000  # up to so many images are looked up by id, more are read in one pass
@@ -359,7 +359,7 @@ def _list_causes(
 
 
 def _leave_hidden_out(session: Session, lines: Sequence[Decision]) -> list[Decision]:
-    is_open = list_open_queues(session, {line.queue_id for line in lines if line.kind == "opinion" and line.queue_id})
+    is_open = list_open_blind(session, {line.queue_id for line in lines if line.kind == "opinion" and line.queue_id})
     return [
         line
         for line in lines

@@ -31,6 +31,23 @@ def read_source() -> str:
     return "all" if request.args.get("source") == "all" else "blind"
 
 
+def _is_held_back() -> bool:
+    """Whether what was said blind stays out of all figures as long as its queue is open: it does for all but leads.
+
+    Seeing a figure move after an answer of theirs, reviewers would know what the others said, and what is gold.
+    """
+    return not me().may("lead")
+
+
+def _read_opinions(dataset: Dataset, source: str) -> Opinions:
+    return agreement.read_opinions(db(), dataset, source=source, closed_only=_is_held_back())
+
+
+def _count_held_back(dataset: Dataset) -> int:
+    """The open queues whose opinions are left out of the page."""
+    return queries.count_open_blind(db(), dataset.id) if _is_held_back() else 0
+
+
 # --- who agrees with whom ---------------------------------------------------------------------------------------
 
 
@@ -46,7 +63,7 @@ class PairCell:
 def index(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
     source = read_source()
-    opinions = agreement.read_opinions(db(), dataset, source=source)
+    opinions = _read_opinions(dataset, source)
     found = agreement.report(db(), dataset, source=source, opinions=opinions)
     rows, columns = list_visible(found, me())
     return page(
@@ -58,7 +75,10 @@ def index(name: str) -> ResponseReturnValue:
         rows=[(user, [make_cell(found, user, other) for other in columns]) for user in rows],
         columns=columns,
         examples=_list_examples(dataset, found, opinions),
-        works=reviewers.hide_others(reviewers.list_work(db(), dataset, source=source, opinions=opinions), me()),
+        works=reviewers.hide_others(
+            reviewers.list_work(db(), dataset, source=source, opinions=opinions, closed_only=_is_held_back()), me()
+        ),
+        held_back=_count_held_back(dataset),
         result=consensus.load_result(db(), home(), dataset),
         heat=_heat,
     )
@@ -107,8 +127,8 @@ def _list_examples(dataset: Dataset, report: Report, opinions: Opinions) -> dict
 
 
 def _list_sealed(dataset: Dataset) -> set[int]:
-    """Images that only leads may see here: somebody is still asked about them, who must not know what others said."""
-    return set() if me().may("lead") else queries.list_still_asked(db(), dataset.id)
+    """Images that only leads may see here: who is asked about them must not know what others said."""
+    return queries.list_asked_blind(db(), dataset.id) if _is_held_back() else set()
 
 
 @blueprint.get("/d/<name>/agreement/pair/<int:user_id>/<int:other_id>")
@@ -117,7 +137,8 @@ def pair(name: str, user_id: int, other_id: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
     one, other = load_user(user_id), load_user(other_id)
     _check_may_see(one, other)
-    found = agreement.report_pair(db(), dataset, one, other, source=read_source())
+    opinions = _read_opinions(dataset, read_source())
+    found = agreement.report_pair(db(), dataset, one, other, opinions=opinions)
     return page(
         "agreement/pair.html",
         dataset=dataset,
@@ -125,6 +146,7 @@ def pair(name: str, user_id: int, other_id: int) -> ResponseReturnValue:
         one=one,
         other=other,
         source=read_source(),
+        held_back=_count_held_back(dataset),
         matrix=charts.matrix(found.table, [category.key for category in found.categories]),
         names={category.key: category for category in found.categories},
     )
@@ -139,7 +161,7 @@ def _check_may_see(*people: User) -> None:
 def images(name: str) -> ResponseReturnValue:
     """The images of which one reviewer says one class and another the other; of two people, where they are named."""
     dataset = load_dataset(name)
-    opinions = agreement.read_opinions(db(), dataset, source=read_source())
+    opinions = _read_opinions(dataset, read_source())
     one, other = (_read_category(opinions.categories, field) for field in ("one", "other"))
     people = [load_user(request.args.get(field, 0, type=int)) for field in ("by", "and") if field in request.args]
     columns = None
@@ -185,9 +207,11 @@ def reviewer(name: str, user_id: int) -> ResponseReturnValue:
     user = load_user(user_id)
     _check_may_see(user)
     source = read_source()
-    opinions = agreement.read_opinions(db(), dataset, source=source)
-    found = reviewers.list_work(db(), dataset, source=source, only=user, opinions=opinions)
-    kind, periods = reviewers.list_periods(db(), dataset, user, source=source, opinions=opinions)
+    opinions, is_held_back = _read_opinions(dataset, source), _is_held_back()
+    found = reviewers.list_work(db(), dataset, source=source, only=user, opinions=opinions, closed_only=is_held_back)
+    kind, periods = reviewers.list_periods(
+        db(), dataset, user, source=source, opinions=opinions, closed_only=is_held_back
+    )
     return page(
         "agreement/reviewer.html",
         dataset=dataset,
@@ -196,6 +220,7 @@ def reviewer(name: str, user_id: int) -> ResponseReturnValue:
         kind=kind,
         periods=periods,
         charts=draw_drift(kind, periods) if len(periods) > 1 else [],
+        held_back=_count_held_back(dataset),
         source=source,
         result=consensus.load_result(db(), home(), dataset),
     )
