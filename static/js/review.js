@@ -268,6 +268,8 @@
       answered.delete(result.action);
       if (result.status === "saved") confirmLine(result.action, result.recent);
       else findLine(result.action)?.remove();
+      // An image that left the queue brings no card back: what was answered is lost, and is told so.
+      if (result.status !== "saved" && !result.card) say(result.sentence || "An answer was not saved.", "problem");
     }
     dropLost(data.lost);
     showReturned(data.results.filter((result) => result.status !== "saved" && result.card).map((result) => result.card));

@@ -397,6 +397,18 @@ def test_what_the_server_refuses_is_shown_again_with_why(ann: Page, desk: Desk) 
     assert queue.kinds() == []
 
 
+def test_an_answer_to_an_image_that_left_the_queue_is_told_as_not_saved(ann: Page, desk: Desk) -> None:
+    queue = desk.add_queue()
+    queue.go(ann)
+    with desk.database.write() as session:
+        session.delete(session.get_one(QueueItem, queue.items[0]))
+    press(ann, "2")
+    expect(ann.locator(".message.problem")).to_contain_text("This image is no longer in the queue")
+    queue.shows(ann, 1)
+    assert queue.kinds() == []
+    assert ann.locator(".strip li[data-action]").count() == 0
+
+
 # --- back
 
 
