@@ -197,29 +197,9 @@ def _is_unheld(user_id: Any, now: Any, far: Any) -> ColumnElement[bool]:
     )
 
 
-def get_item(session: Session, queue_id: int, position: int) -> QueueItem:
-    query = select(QueueItem).where(QueueItem.queue_id == queue_id, QueueItem.position == position)
-    item = session.scalar(query.options(*_WITH_IMAGE))
-    if item is None:
-        raise NotFound("This queue has no such item.")
-    return item
-
-
 def get_item_of_image(session: Session, queue_id: int, image_id: int) -> QueueItem | None:
     query = select(QueueItem).where(QueueItem.image_id == image_id, QueueItem.queue_id == queue_id)
     return session.scalar(query.options(*_WITH_IMAGE).order_by(QueueItem.position).limit(1))
-
-
-def get_neighbour(session: Session, item: QueueItem, *, step: int, is_open: bool = False) -> QueueItem | None:
-    """The item before (step -1) or after (step 1), done or not; with `is_open` only those that wait."""
-    query = select(QueueItem).where(QueueItem.queue_id == item.queue_id).options(*_WITH_IMAGE).limit(1)
-    if is_open:
-        query = query.where(QueueItem.done_action.is_(None))
-    if step > 0:
-        query = query.where(QueueItem.position > item.position).order_by(QueueItem.position)
-    else:
-        query = query.where(QueueItem.position < item.position).order_by(QueueItem.position.desc())
-    return session.scalar(query)
 
 
 def count_waiting(session: Session, queue: Queue, *, user_id: int) -> tuple[int, int]:

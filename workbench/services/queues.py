@@ -15,7 +15,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
-from workbench.errors import Invalid, NotFound, NothingToReview
+from workbench.errors import Invalid, NothingToReview
 from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, User, utc_now
 from workbench.models.states import merge_roots
 from workbench.queries import datasets, duplicates, image_lists
@@ -526,11 +526,3 @@ def release(session: Session, *, queue: Queue, user: User) -> None:
         .values(lease_user_id=None, lease_until=None)
         .execution_options(synchronize_session="fetch")
     )
-
-
-def get_open_queue(session: Session, queue_id: int) -> Queue:
-    """For reviewing: raises NotFound if the queue was closed."""
-    queue = queries.get_queue(session, queue_id)
-    if queue.closed_at is not None:
-        raise NotFound("This queue was closed; a newer one has taken its place.")
-    return queue
