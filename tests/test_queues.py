@@ -15,7 +15,7 @@ from workbench.db import Database
 from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset, Image, Queue, QueueItem, Run, User, utc_now
 from workbench.queries import queues as queries
-from workbench.services import datasets, decisions, queues
+from workbench.services import datasets, decisions, leases, queues
 from workbench.services.predictions import Predictions, save_predictions
 
 NOW = utc_now()
@@ -74,42 +74,43 @@ def test_two_reviewers_never_get_the_same_item_and_leases_run_out(
     session: Session, home: Home, pets: Dataset, alice: User, bob: User
 ) -> None:
     queue = make_queue(session, home, pets)
-    first = queues.next_item(session, queue=queue, user=alice, now=NOW)
-    second = queues.next_item(session, queue=queue, user=bob, now=NOW)
+    first = leases.next_item(session, queue=queue, user=alice, now=NOW)
+    second = leases.next_item(session, queue=queue, user=bob, now=NOW)
     assert (first.position, second.position) == (0, 1)
-    assert queues.next_item(session, queue=queue, user=alice, now=NOW).position == 0  # hers until she decides
-    assert queues.next_item(session, queue=queue, user=alice, now=NOW, after=0).position == 2
+    assert leases.next_item(session, queue=queue, user=alice, now=NOW).position == 0  # hers until she decides
+    assert leases.next_item(session, queue=queue, user=alice, now=NOW, after=0).position == 2
 
-    later = NOW + queues.LEASE
-    assert queues.next_item(session, queue=queue, user=bob, now=later).position == 0
-    assert queues.renew(session, item=first, user=alice, now=later) is False
+    later = NOW + leases.LEASE
+    assert leases.next_item(session, queue=queue, user=bob, now=later).position == 0
+    assert leases.renew(session, item=first, user=alice, now=later) is False
 
 
 def test_a_lease_from_before_the_clock_was_put_back_holds_nobody_up(
     session: Session, home: Home, pets: Dataset, alice: User, bob: User
 ) -> None:
     queue = make_queue(session, home, pets)
-    queues.next_item(session, queue=queue, user=alice, now=NOW)
+    leases.next_item(session, queue=queue, user=alice, now=NOW)
     earlier = NOW - timedelta(days=1)
-    assert queues.next_item(session, queue=queue, user=bob, now=earlier).position == 0
+    assert leases.next_item(session, queue=queue, user=bob, now=earlier).position == 0
     late_to_its_turn = earlier - timedelta(seconds=20)  # it read the clock before it waited
-    assert queues.next_item(session, queue=queue, user=alice, now=late_to_its_turn).position == 1
+    assert leases.next_item(session, queue=queue, user=alice, now=late_to_its_turn).position == 1
 
 
 def test_released_items_are_free_and_done_items_are_passed_by(
     session: Session, home: Home, pets: Dataset, alice: User, bob: User
 ) -> None:
     queue = make_queue(session, home, pets)
-    assert positions(queues.lease_items(session, queue=queue, user=alice, now=NOW, count=4)) == [0, 1, 2, 3]
-    assert positions(queues.lease_items(session, queue=queue, user=bob, now=NOW, count=4)) == [4, 5]
-    assert queues.next_item(session, queue=queue, user=bob, now=NOW, after=5) is None
+    assert positions(leases.lease_items(session, queue=queue, user=alice, now=NOW, count=4)) == [0, 1, 2, 3]
+    assert positions(leases.lease_items(session, queue=queue, user=bob, now=NOW, count=4)) == [4, 5]
+    assert leases.next_item(session, queue=queue, user=bob, now=NOW, after=5) is None
 
-    queues.release(session, queue=queue, user=alice)
-    item = queues.next_item(session, queue=queue, user=bob, now=NOW)
+    for held in queries.list_items(session, queue.id):
+        leases.give_back(session, item=held, user=alice)
+    item = leases.next_item(session, queue=queue, user=bob, now=NOW)
     assert item.position == 0
     decisions.decide(session, image=item.image, user=bob, verdict="confirm", queue_id=queue.id)
-    assert queues.next_item(session, queue=queue, user=bob, now=NOW).position == 1
-    assert queues.renew(session, item=item, user=bob, now=NOW) is False
+    assert leases.next_item(session, queue=queue, user=bob, now=NOW).position == 1
+    assert leases.renew(session, item=item, user=bob, now=NOW) is False
 
 
 def test_eight_threads_empty_a_queue_without_meeting(database: Database, home: Home) -> None:
@@ -126,7 +127,7 @@ def test_eight_threads_empty_a_queue_without_meeting(database: Database, home: H
         while True:
             with database.write() as session:
                 user, queue = session.get_one(User, user_id), session.get_one(Queue, queue_id)
-                item = queues.next_item(session, queue=queue, user=user, now=utc_now())
+                item = leases.next_item(session, queue=queue, user=user, now=utc_now())
                 if item is None:
                     return
                 seen.append((user_id, item.image_id))
@@ -228,7 +229,7 @@ def test_a_long_queue_is_written_at_once_and_its_end_is_as_near_as_its_start(
     session.execute(insert(QueueItem), rows)
     session.execute(insert(QueueItem), [{**rows[0], "position": 10_000, "done_action": None}])
 
-    assert queues.next_item(session, queue=queue, user=bob, now=NOW, after=5).position == 10_000
+    assert leases.next_item(session, queue=queue, user=bob, now=NOW, after=5).position == 10_000
 
 
 def test_a_promoted_run_replaces_the_automatic_queues_and_leaves_others(
@@ -298,7 +299,7 @@ def test_the_promoted_run_is_used_else_the_newest_that_is_done(session: Session,
 
 
 def test_leases_last_ten_minutes() -> None:
-    assert timedelta(minutes=10) == queues.LEASE
+    assert timedelta(minutes=10) == leases.LEASE
 
 
 @pytest.mark.parametrize(

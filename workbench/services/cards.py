@@ -16,8 +16,7 @@ from workbench.queries import queues
 from workbench.queries import review as queries
 from workbench.queries.queues import QueueRow
 from workbench.queries.review import Picture
-from workbench.services import decisions, history, opinions, predictions
-from workbench.services import queues as queue_services
+from workbench.services import decisions, history, leases, opinions, predictions
 from workbench.services.history import Entry
 from workbench.services.predictions import Predictions
 
@@ -270,7 +269,7 @@ def say_comment(session: Session, *, item: QueueItem, user: User, text: str, act
 
 def find_next(session: Session, *, queue: Queue, user: User, now: datetime, after: int) -> QueueItem | None:
     """Lease the next open item after a position, or else the first one before it."""
-    return queue_services.next_item(session, queue=queue, user=user, now=now, after=after) or queue_services.next_item(
+    return leases.next_item(session, queue=queue, user=user, now=now, after=after) or leases.next_item(
         session, queue=queue, user=user, now=now
     )
 

@@ -1,4 +1,4 @@
-"""Queues: built by recipes, leased item by item to reviewers.
+"""Queues: built by recipes; `leases` gives their items to reviewers.
 
 Building has two halves, so that no transaction is open while a recipe computes: `plan_queue` reads and computes,
 `open_queue` writes. `build_queue` does both in one session, for callers to whom a second does not matter.
@@ -6,17 +6,16 @@ Building has two halves, so that no transaction is open while a recipe computes:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Invalid, NothingToReview
-from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, User, utc_now
+from workbench.models import SPLITS, Class, Dataset, Queue, QueueItem, Run, utc_now
 from workbench.models.states import merge_roots
 from workbench.queries import datasets, duplicates, image_lists
 from workbench.queries import decisions as log
@@ -26,9 +25,7 @@ from workbench.services.predictions import Predictions, load_predictions
 from workbench.services.recipes import RECIPES, confusion, read_recipe
 from workbench.services.recipes.pool import Candidates, Pool, PoolGroup, Recipe
 
-LEASE = queries.LEASE
 AUTOMATIC_CELLS = 3
-_NEW = timedelta(minutes=2)
 MOST_OPINIONS = 20
 MOST_GOLD = 50  # for every hundred items
 AUTOMATIC_LIMITS = {"label_issues": 1000, "confusion": 200, "uncertain": 200}
@@ -434,95 +431,3 @@ def close_queue(session: Session, queue: Queue) -> None:
     if queue.closed_at is None:
         queue.closed_at = utc_now()
     session.flush()
-
-
-def next_item(session: Session, *, queue: Queue, user: User, now: datetime, after: int = -1) -> QueueItem | None:
-    """Lease the first open item after a position that nobody else holds; none when all are done or held.
-
-    Asking again gives the same item until it is decided or released.
-    """
-    items = lease_items(session, queue=queue, user=user, now=now, after=after, count=1)
-    return items[0] if items else None
-
-
-def lease_items(
-    session: Session, *, queue: Queue, user: User, now: datetime, count: int, after: int = -1
-) -> list[QueueItem]:
-    """Lease up to `count` items after a position."""
-    items = queries.list_free_items(session, queue.id, user_id=user.id, now=now, after=after, limit=count)
-    _lease(session, items, user=user, now=now)
-    return items
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a reviewer holds after asking. lost: ids of items that they held and somebody else took or settled."""
-
-    fresh: list[QueueItem]
-    lost: list[int]
-
-
-def hold(
-    session: Session, *, queue: Queue, user: User, now: datetime, holding: Sequence[int], want: int, after: int = -1
-) -> Held:
-    """Keep what is held as far as it is free, and lease up to `want` more: those after it, then the others.
-
-    after: the position that the reviewer is at, where nothing is held.
-
-    A few statements whatever their number.
-    """
-    kept = queries.list_holdable(session, queue.id, item_ids=holding, user_id=user.id, now=now) if holding else []
-    after = max([after, *(item.position for item in kept)])
-    fresh: list[QueueItem] = []
-    seen = set(holding)
-    # what this person holds on another page stays there, unless nothing else is left
-    for start, with_held in ((after, False), (-1, False), (-1, True)):
-        if with_held and (holding or fresh):
-            break
-        if len(fresh) < want:
-            found = queries.list_free_items(
-                session, queue.id, user_id=user.id, now=now, after=start, limit=want + len(seen), with_held=with_held
-            )
-            fresh += [item for item in found if item.id not in seen][: want - len(fresh)]
-            seen |= {item.id for item in fresh}
-    _lease(session, [*kept, *fresh], user=user, now=now)
-    ids = {item.id for item in kept}
-    return Held(fresh, [item_id for item_id in holding if item_id not in ids])
-
-
-def _lease(session: Session, items: Sequence[QueueItem], *, user: User, now: datetime) -> None:
-    """In the transaction that found them free; a lease that is nearly new stays as it is."""
-    for item in items:
-        if item.lease_user_id == user.id and item.lease_until and item.lease_until - now > LEASE - _NEW:
-            continue
-        item.lease_user_id, item.lease_until = user.id, now + LEASE
-    session.flush()
-
-
-def renew(session: Session, *, item: QueueItem, user: User, now: datetime) -> bool:
-    """Hold an open item for ten minutes more; false if somebody else holds it or it is done."""
-    changed = session.execute(
-        update(QueueItem)
-        .where(QueueItem.id == item.id, QueueItem.done_action.is_(None), queries.is_free(user_id=user.id, now=now))
-        .values(lease_user_id=user.id, lease_until=now + LEASE)
-        .execution_options(synchronize_session=False)
-    )
-    session.refresh(item, ["lease_user_id", "lease_until", "done_action"])
-    return bool(getattr(changed, "rowcount", 0))
-
-
-def give_back(session: Session, *, item: QueueItem, user: User) -> None:
-    """Let others have an item; nothing happens if it is not this user's."""
-    if item.lease_user_id == user.id:
-        item.lease_user_id = item.lease_until = None
-        session.flush()
-
-
-def release(session: Session, *, queue: Queue, user: User) -> None:
-    """Give back whatever the user holds in a queue."""
-    session.execute(
-        update(QueueItem)
-        .where(QueueItem.lease_user_id == user.id, QueueItem.queue_id == queue.id)
-        .values(lease_user_id=None, lease_until=None)
-        .execution_options(synchronize_session="fetch")
-    )

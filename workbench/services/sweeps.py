@@ -17,7 +17,7 @@ from workbench.queries import decisions as log
 from workbench.queries import sweeps as queries
 from workbench.services import decisions
 from workbench.services.decisions import Line
-from workbench.services.queues import LEASE
+from workbench.services.leases import LEASE
 
 SIZE = 40
 START = -1  # the cursor before the first item

@@ -15,7 +15,7 @@ from workbench.db import Savepoint
 from workbench.errors import Conflict, Invalid, WorkbenchError
 from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
 from workbench.queries.rows import get_row
-from workbench.services import cards, history, queues
+from workbench.services import cards, history, leases
 from workbench.web import card_pages
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_reading, db
@@ -77,7 +77,7 @@ def _release(queue: Queue) -> None:
     for item_id in ids:
         item = get_row(db(), QueueItem, item_id)
         if item is not None and item.queue_id == queue.id:
-            queues.give_back(db(), item=item, user=me())
+            leases.give_back(db(), item=item, user=me())
 
 
 def _check_sender() -> None:
@@ -169,7 +169,7 @@ def _carry_out(session: Session, item: QueueItem, sent: Sent) -> Told | None:
     if sent.kind == "comment":
         cards.say_comment(session, item=item, user=me(), text=sent.text, action=sent.action)
     elif sent.kind == "skip":
-        queues.give_back(session, item=item, user=me())
+        leases.give_back(session, item=item, user=me())
     else:
         raise Invalid(f"“{sent.kind}” is not a kind of answer; use decide, skip or comment.")
     return None
@@ -185,14 +185,14 @@ def _foretell(item: QueueItem, image: Image, answer: cards.Answer) -> Told:
     return Told(kind, item.queue_id, face, before_id, class_id, tuple(answer.class_ids))
 
 
-def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> queues.Held:
+def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> leases.Held:
     if queue.closed_at is not None:
-        return queues.Held([], list(holding))
-    return queues.hold(db(), queue=queue, user=me(), now=utc_now(), holding=holding, want=want, after=after)
+        return leases.Held([], list(holding))
+    return leases.hold(db(), queue=queue, user=me(), now=utc_now(), holding=holding, want=want, after=after)
 
 
 def _show(
-    dataset: Dataset, queue: Queue, results: Sequence[Result], held: queues.Held, *, is_empty: bool
+    dataset: Dataset, queue: Queue, results: Sequence[Result], held: leases.Held, *, is_empty: bool
 ) -> dict[str, Any]:
     """The answer's document, from what is committed."""
     desk = card_pages.Desk(dataset, queue)

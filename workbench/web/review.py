@@ -10,7 +10,7 @@ from workbench.errors import Conflict, Invalid
 from workbench.models import Dataset, Queue, QueueItem, utc_now
 from workbench.queries import decisions as log
 from workbench.queries import queues as queries
-from workbench.services import cards, decisions, history, queues
+from workbench.services import cards, decisions, history, leases
 from workbench.web import card_pages
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, page, say, wants_fragment
@@ -130,7 +130,7 @@ def skip(name: str, queue_id: int, item_id: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
     queue = load_queue(queue_id, dataset)
     item = load_item(item_id, queue)
-    queues.release(db(), queue=queue, user=me())
+    leases.give_back(db(), item=item, user=me())
     following = cards.find_next(db(), queue=queue, user=me(), now=utc_now(), after=item.position)
     return _go_on(dataset, queue, following)
 
@@ -173,7 +173,7 @@ def undo(name: str) -> ResponseReturnValue:
     if found is None or request.form.get("grid"):
         return _stay(dataset, entry, said, back=action)
     queue, item = found
-    queues.renew(db(), item=item, user=me(), now=utc_now())
+    leases.renew(db(), item=item, user=me(), now=utc_now())
     return _go_on(dataset, queue, item, said=said) if _is_card() else done(_address(dataset, queue, item), said)
 
 
