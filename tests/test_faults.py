@@ -1,6 +1,7 @@
 """Hostile users and bad luck: many at once, kills, full disks, odd names, files that are traps."""
 
 import contextlib
+import http.client
 import http.cookiejar
 import re
 import sqlite3
@@ -76,7 +77,7 @@ class Reviewer:
                 if 'name="revision"' not in page:
                     return
                 self._decide(page)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, http.client.HTTPException) as error:
                 if not stop.is_set():
                     self.faults.append(repr(error))
                 return
