@@ -21,6 +21,7 @@
   let lastAnswer = 0;
   let deafUntil = 0;
   let busy = false;
+  let withdrawn = null; // the answer that undo took back before it was sent: redo gives it again
   let seenMs = 0;
   let seenSince = 0;
   let progress = { done: 0, html: "" };
@@ -193,6 +194,7 @@
   const hush = () => document.querySelectorAll(".message.done").forEach((line) => line.remove());
   const put = (kind, answer, { shown = null, settles = false } = {}) => {
     hush();
+    withdrawn = null;
     const entry = { url: address(), page: screen.url, settles, shown, answer: { action: outbox.newId(), item: screen.item, kind, ...answer, seconds: readClock() } };
     answered.set(entry.answer.action, screen);
     return entry;
@@ -315,6 +317,7 @@
     answered.delete(entry.answer.action);
     document.querySelectorAll(`li[data-action="${entry.answer.action}"]`).forEach((line) => line.remove());
     if (entry.answer.kind === "decide" && card) replaceScreen(card);
+    withdrawn = entry.answer.kind === "decide" ? entry : null;
     showProgress();
     say("Took back your last answer; it had not been sent.");
   };
@@ -324,7 +327,16 @@
     else goTo(wayOf(form, submitter), { method: "POST", change: (card) => { card.isUndone = true; } });
   };
   // What the undo before brought back to the screen is settled again, and no card to come back to.
-  const redo = (form, submitter) => goTo(wayOf(form, submitter), { method: "POST", change: () => { if (screen.isUndone) screen.isOpen = false; } });
+  const giveAgain = (entry) => {
+    withdrawn = null;
+    answered.set(entry.answer.action, screen);
+    advance();
+    addPending(entry);
+    outbox.add(entry);
+    showProgress();
+  };
+  const redo = (form, submitter) => (withdrawn?.answer.item === screen.item && withdrawn ? giveAgain(withdrawn) : redoSaved(form, submitter));
+  const redoSaved = (form, submitter) => goTo(wayOf(form, submitter), { method: "POST", change: () => { if (screen.isUndone) screen.isOpen = false; } });
   const blind = (form) => goTo(form.action, { method: "POST", push: false, change: () => buffer.splice(0) });
   const acts = { decide, skip, comment, undo, redo, blind };
 

@@ -79,7 +79,7 @@ class Card:
         """Open the queue, and wait until the next cards stand ready."""
         with page.expect_response(lambda answer: answer.url.endswith("/answers")):
             page.goto(self.url)
-        page.wait_for_timeout(150)
+        page.wait_for_load_state("networkidle")  # the cards behind it and their pictures are there too
 
     def log(self) -> list[tuple[int, str, str]]:
         """(number of the item, kind, who) of each line about an image of the queue, as it was written."""
