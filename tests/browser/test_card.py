@@ -433,6 +433,22 @@ def test_undo_of_an_unsent_answer_takes_it_back_before_anybody_saw_it(offline: P
     queue.shows(offline, 2)
 
 
+def test_redo_gives_again_what_undo_took_back_before_it_was_sent(offline: Page, desk: Desk) -> None:
+    queue = desk.add_queue()
+    queue.go(offline)
+    offline.context.set_offline(True)
+    press(offline, "1")
+    expect(offline.locator(LINE)).to_contain_text("1 decision is not saved yet")
+    press(offline, "u", "z")
+    queue.shows(offline, 1)
+    press(offline, "Shift+Z")
+    queue.shows(offline, 2)
+    expect(offline.locator(".strip li")).to_have_count(2)
+    offline.context.set_offline(False)
+    wait_until_saved(offline)
+    assert queue.kinds() == [(0, "confirm"), (1, "exclude")]
+
+
 def test_undo_and_redo_of_what_the_server_has(ann: Page, desk: Desk) -> None:
     queue = desk.add_queue()
     queue.go(ann)
