@@ -1,17 +1,9 @@
 // One disputed image: scales whole pixels, leaves the ambiguous form, says what was settled.
 "use strict";
 
-// The largest whole number of screen pixels per image pixel that fits; the box itself never changes with the image.
 const fitPicture = () => {
-  const stage = document.querySelector(".stage");
-  const picture = document.querySelector(".picture");
-  if (!stage || !picture) return;
-  const width = Number(stage.dataset.width);
-  const height = Number(stage.dataset.height);
-  const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
-  const scale = fit >= 1 && width < 300 ? Math.floor(fit) : Math.min(fit, 1);
-  picture.width = Math.round(width * scale);
-  picture.height = Math.round(height * scale);
+  const shown = document.getElementById("case");
+  if (shown) window.workbench.pictures.fit(shown, shown.querySelector(".stage"));
 };
 
 document.documentElement.classList.add("scripted");

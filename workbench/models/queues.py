@@ -75,6 +75,11 @@ class QueueItem(Base):
     given: Mapped[Class | None] = relationship(foreign_keys=[given_id], viewonly=True)
     suggested: Mapped[Class | None] = relationship(foreign_keys=[suggested_id], viewonly=True)
 
+    @property
+    def asks_opinions(self) -> bool:
+        """Whether an answer is one opinion of several, or measures its reviewer, instead of settling the image."""
+        return self.wants != 1 and self.done_action is None
+
 
 class Opinion(Base):
     """What a reviewer said about an image of a queue that asks several, or about a gold image. The log replayed.

@@ -168,6 +168,11 @@ def _free_items() -> Select[Any]:
     )
 
 
+def is_of(queue_id: Any) -> ColumnElement[bool]:
+    """For items that are named by their ids: by no index, or SQLite reads all items of the queue to find them."""
+    return QueueItem.queue_id + 0 == queue_id
+
+
 def asks(user_id: Any) -> ColumnElement[bool]:
     """Whether an undone item still wants this user's word: ordinary ones anybody's, the others each user's once."""
     has_said = (

@@ -127,18 +127,6 @@ def list_recent_lines(session: Session, *, dataset_id: int, user_id: int, most: 
     return list(session.execute(_recent_lines(), given))
 
 
-def list_undoing(session: Session, actions: Sequence[str]) -> list[tuple[str, str]]:
-    """(action, what it undoes) of the undos of these actions, of the undos of those, and so on, oldest first."""
-    found: list[tuple[int, str, str]] = []
-    frontier = list(actions)
-    while frontier:
-        query = select(Decision.id, Decision.action, Decision.undoes).where(Decision.undoes.in_(frontier))
-        rows = [(row[0], row[1], row[2] or "") for row in session.execute(query)]
-        found += rows
-        frontier = [action for _, action, _ in rows]
-    return [(action, undoes) for _, action, undoes in sorted(found)]
-
-
 def list_lines(session: Session, image_ids: Sequence[int]) -> list[Decision]:
     """The log of these images with who wrote it, oldest first, undone lines too."""
     if not image_ids:

@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session, joinedload
 
 from workbench.models import Decision, Image, Queue, QueueItem, User
 from workbench.queries.image_lists import COUNT_UP_TO
-from workbench.queries.queues import is_free
+from workbench.queries.queues import is_free, is_of
 
+# open, and settled by one reviewer's word: neither groups nor items that ask for opinions
+_SWEEPABLE = (QueueItem.done_action.is_(None), QueueItem.group_id.is_(None), QueueItem.wants == 1)
 Rows = list[tuple[QueueItem, Image]]
 
 
@@ -60,7 +62,7 @@ def list_items(session: Session, queue: Queue, item_ids: Sequence[int]) -> Rows:
     query = (
         select(QueueItem, Image)
         .join(Image, Image.id == QueueItem.image_id)
-        .where(QueueItem.queue_id == queue.id, QueueItem.id.in_(item_ids))
+        .where(is_of(queue.id), QueueItem.id.in_(item_ids))
         .order_by(QueueItem.position)
     )
     return [(row[0], row[1]) for row in session.execute(query)]
@@ -85,14 +87,15 @@ def lease_items(
         update(QueueItem)
         .where(
             QueueItem.id.in_(item_ids),
-            *_sweepable(queue),
+            is_of(queue.id),
+            *_SWEEPABLE,
             is_free(user_id=user.id, now=now),
         )
         .values(lease_user_id=user.id, lease_until=until)
         .execution_options(synchronize_session=False)
     )
     held = select(QueueItem.id).where(
-        QueueItem.id.in_(item_ids), *_sweepable(queue), QueueItem.lease_user_id == user.id
+        QueueItem.id.in_(item_ids), is_of(queue.id), *_SWEEPABLE, QueueItem.lease_user_id == user.id
     )
     return list(session.scalars(held))
 
@@ -104,13 +107,7 @@ def get_newest_lines(session: Session, images: Sequence[Image]) -> dict[int, Dec
 
 
 def _sweepable(queue: Queue) -> tuple[ColumnElement[bool], ...]:
-    """Open, and settled by one reviewer's word: neither groups nor items that ask for opinions."""
-    return (
-        QueueItem.queue_id == queue.id,
-        QueueItem.done_action.is_(None),
-        QueueItem.group_id.is_(None),
-        QueueItem.wants == 1,
-    )
+    return QueueItem.queue_id == queue.id, *_SWEEPABLE
 
 
 def _believed() -> ColumnElement[Any]:

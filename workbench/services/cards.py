@@ -48,7 +48,6 @@ class Card:
     image: Image
     classes: list[Class]  # those that may be chosen
     label: Class | None
-    status: str
     ambiguous: list[Class]
     suggested: Class | None
     p_wrong: float | None
@@ -65,31 +64,32 @@ class Card:
     @property
     def revision(self) -> int:
         """What an answer rests on; where several are asked it rests on nothing that others said."""
-        return self.image.revision if self.item.wants == 1 or self.item.done_action is not None else 0
+        return 0 if self.item.asks_opinions else self.image.revision
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it is excluded, as far as whoever answers may know."""
+        return self.image.status == "excluded" and not self.item.asks_opinions
 
     @property
     def can_confirm(self) -> bool:
-        return self.label is not None and self.label.is_open and self.status == "active"
+        return self.label is not None and self.label.is_open and self.image.status == "active"
 
     @property
     def can_accept(self) -> bool:
         """Whether the suggestion says something that the label does not."""
-        return self.suggested is not None and (self.suggested is not self.label or self.status != "active")
+        return self.suggested is not None and (self.suggested is not self.label or self.image.status != "active")
 
 
 def make_card(
     session: Session, home: Home, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, item: QueueItem
 ) -> Card:
-    """A constant number of statements. classes: all of the data set.
-
-    A hidden gold item looks as its image did at import: what was decided on it would give it away.
-    """
+    """A constant number of statements. classes: all of the data set."""
     image = session.get_one(Image, item.image_id)
-    is_gold = item.wants == 0
     by_id = {cls.id: cls for cls in classes}
     said = find_predictions(home, queue.run_id or dataset.promoted_run_id)
     suggested = _open_root(item.suggested_id, classes)
-    label = by_id.get((item.given_id if is_gold else image.label_id) or 0)
+    label = by_id.get(image.label_id or 0)
     compared = [cls for cls in (label, suggested) if cls is not None]
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
     typical = {cls.id: _list_typical(said, cls, but=image) for cls in compared}
@@ -100,8 +100,7 @@ def make_card(
         image=image,
         classes=[cls for cls in classes if cls.is_open],
         label=label,
-        status="active" if is_gold else image.status,
-        ambiguous=[by_id[found] for found in image.ambiguous_ids or () if found in by_id and not is_gold],
+        ambiguous=[by_id[found] for found in image.ambiguous_ids or () if found in by_id],
         suggested=suggested,
         p_wrong=item.p_wrong,
         votes=[
@@ -118,10 +117,8 @@ def make_card(
         examples=[
             (cls, _examples(session, dataset, cls, typical[cls.id], pictures)) for cls in dict.fromkeys(compared)
         ],
-        copies=[]
-        if is_gold
-        else [(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
-        log=_list_log(session, dataset, image) if not is_gold else [],
+        copies=[(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
+        log=_list_log(session, dataset, image),
         previous_id=queries.get_previous_id(session, item),
     )
 
@@ -209,7 +206,7 @@ def decide(session: Session, *, item: QueueItem, user: User, answer: Answer) -> 
     if answer.action and log.has_action(session, answer.action):
         _check_same(log.get_action(session, answer.action)[0], image, user, answer)
         return False
-    if item.wants != 1 and item.done_action is None:
+    if item.asks_opinions:
         opinions.say(
             session,
             item=item,

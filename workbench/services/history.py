@@ -142,7 +142,7 @@ def list_recent(
     for line in lines:
         actions[line.action].append(line)
     newest = list(actions)[: limit + 5]
-    undone = undone_actions(review.list_undoing(session, newest))
+    undone = log.trace(session, newest).undone
     by_id = {cls.id: cls for cls in classes}
     return [_recent(actions[action], by_id) for action in newest if action not in undone][:limit]
 

@@ -45,24 +45,23 @@ def hold(
 ) -> Held:
     """Keep what is held as far as it is free, and lease up to `want` more: those after it, then the others.
 
-    after: the position that the reviewer is at, where nothing is held.
-
-    A few statements whatever their number.
+    after: the position that the reviewer is at, where nothing is held. What the same person holds on another page stays
+    there, unless nothing is held here and nothing else is left: then that page may have died. A few statements whatever
+    the numbers.
     """
     kept = queries.list_holdable(session, queue.id, item_ids=holding, user_id=user.id, now=now) if holding else []
-    after = max([after, *(item.position for item in kept)])
+    places = [(max([after, *(item.position for item in kept)]), False), (-1, False)]
+    if not holding:
+        places.append((-1, True))
     fresh: list[QueueItem] = []
-    seen = set(holding)
-    # what this person holds on another page stays there, unless nothing else is left
-    for start, with_held in ((after, False), (-1, False), (-1, True)):
-        if with_held and (holding or fresh):
+    for start, with_held in dict.fromkeys(places):
+        if len(fresh) == want or (with_held and fresh):
             break
-        if len(fresh) < want:
-            found = queries.list_free_items(
-                session, queue.id, user_id=user.id, now=now, after=start, limit=want + len(seen), with_held=with_held
-            )
-            fresh += [item for item in found if item.id not in seen][: want - len(fresh)]
-            seen |= {item.id for item in fresh}
+        seen = {*holding, *(item.id for item in fresh)}
+        found = queries.list_free_items(
+            session, queue.id, user_id=user.id, now=now, after=start, limit=want + len(seen), with_held=with_held
+        )
+        fresh += [item for item in found if item.id not in seen][: want - len(fresh)]
     _lease(session, [*kept, *fresh], user=user, now=now)
     ids = {item.id for item in kept}
     return Held(fresh, [item_id for item_id in holding if item_id not in ids])

@@ -44,6 +44,17 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Message:
+    """What a page sends at once: see docs/answers.md."""
+
+    answers: list[Sent]
+    holding: list[int]
+    want: int
+    release: list[int]
+    user: int | None
+
+
+@dataclass(frozen=True)
 class Result:
     """What became of an answer. status: saved, conflict or refused, the latter two with a sentence."""
 
@@ -60,49 +71,44 @@ def send(name: str, queue_id: int) -> ResponseReturnValue:
     """Take the answers one after the other, each whole or not at all; hold the next items; then show them."""
     dataset = load_dataset(name)
     queue = load_queue(queue_id, dataset)
-    sent, holding, want = _read_body()
-    _check_sender()
-    results = [_take(queue, each) for each in sent]
-    _release(queue)
-    held = _hold(queue, holding=holding, want=want, after=results[-1].position if results else -1)
-    begin_reading()
-    return jsonify(_show(dataset, queue, results, held, is_empty=not holding))
-
-
-def _release(queue: Queue) -> None:
-    """Give back what a page held that is being left; another page of the same person keeps what it holds."""
-    ids = request.get_json().get("release", [])
-    if not isinstance(ids, list) or not all(_is_id(each) for each in ids) or len(ids) > _MOST_HELD:
-        raise Invalid(f"release is a list of at most {_MOST_HELD} item ids.")
-    for item_id in ids:
-        item = get_row(db(), QueueItem, item_id)
-        if item is not None and item.queue_id == queue.id:
-            leases.give_back(db(), item=item, user=me())
-
-
-def _check_sender() -> None:
-    """A browser keeps unsent answers while somebody else logs in on it; they are not that other person's."""
-    user = request.get_json().get("user")
-    if user is not None and user != me().id:
+    message = _read_message()
+    if message.user not in (None, me().id):  # a browser keeps unsent answers while somebody else logs in on it
         raise Conflict("These answers are another person's. They are kept until that person logs in again.")
+    results = [_take(queue, each) for each in message.answers]
+    for item_id in message.release:
+        _give_back(queue, item_id)
+    held = _hold(queue, message, after=results[-1].position if results else -1)
+    begin_reading()
+    return jsonify(_show(dataset, queue, results, held, is_empty=not message.holding))
 
 
-def _read_body() -> tuple[list[Sent], list[int], int]:
-    """The answers, the items that the browser holds, and how many more it wants. Raises Invalid for anything else."""
+def _read_message() -> Message:
+    """Raises Invalid for anything that is none."""
     try:
         body = request.get_json(silent=True)
     except RecursionError:
         body = None
     if not isinstance(body, dict):
         raise Invalid("Send a JSON object with answers, holding and want.")
-    answers, holding, want = body.get("answers", []), body.get("holding", []), body.get("want", 0)
+    answers, want = body.get("answers", []), body.get("want", 0)
     if not isinstance(answers, list) or len(answers) > _MOST_ANSWERS:
         raise Invalid(f"answers is a list of at most {_MOST_ANSWERS}.")
-    if not isinstance(holding, list) or not all(_is_id(each) for each in holding) or len(holding) > _MOST_HELD:
-        raise Invalid(f"holding is a list of at most {_MOST_HELD} item ids.")
     if not _is_id(want) or want > _MOST_CARDS:
         raise Invalid(f"want is a number of cards, 0 to {_MOST_CARDS}.")
-    return [_read_answer(each) for each in answers], holding, want
+    return Message(
+        answers=[_read_answer(each) for each in answers],
+        holding=_read_items(body, "holding"),
+        want=want,
+        release=_read_items(body, "release"),
+        user=body.get("user"),
+    )
+
+
+def _read_items(body: Mapping[str, Any], name: str) -> list[int]:
+    found = body.get(name, [])
+    if not isinstance(found, list) or not all(_is_id(each) for each in found) or len(found) > _MOST_HELD:
+        raise Invalid(f"{name} is a list of at most {_MOST_HELD} item ids.")
+    return found
 
 
 def _is_id(value: object) -> bool:
@@ -143,10 +149,15 @@ def _number(found: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
+def _find_item(queue: Queue, item_id: int) -> QueueItem | None:
+    item = get_row(db(), QueueItem, item_id)
+    return item if item is not None and item.queue_id == queue.id else None
+
+
 def _take(queue: Queue, sent: Sent) -> Result:
     """Inside a savepoint: what cannot be taken leaves nothing behind and does not hold up the others."""
-    item = get_row(db(), QueueItem, sent.item)
-    if item is None or item.queue_id != queue.id:
+    item = _find_item(queue, sent.item)
+    if item is None:
         return Result(sent, "refused", "This image is no longer in the queue; it was rebuilt, or its split was frozen.")
     position = item.position
     savepoint = Savepoint(db())
@@ -177,18 +188,27 @@ def _carry_out(session: Session, item: QueueItem, sent: Sent) -> Told | None:
 
 def _foretell(item: QueueItem, image: Image, answer: cards.Answer) -> Told:
     """What the strip will say of an answer once it is saved, from what is known before."""
-    before_id = image.label_id if item.wants == 1 else None  # what others said stays hidden
+    before_id = None if item.asks_opinions else image.label_id  # what others said stays hidden
     kind, class_id = answer.verdict, before_id if answer.verdict == "confirm" else answer.class_id
-    if kind == "relabel" and (item.wants != 1 or (class_id == before_id and image.status == "active")):
+    if kind == "relabel" and (item.asks_opinions or (class_id == before_id and image.status == "active")):
         kind = "confirm"
     face = history.Face(image.id, image.width, image.pixel_sha256)
     return Told(kind, item.queue_id, face, before_id, class_id, tuple(answer.class_ids))
 
 
-def _hold(queue: Queue, *, holding: Sequence[int], want: int, after: int) -> leases.Held:
+def _give_back(queue: Queue, item_id: int) -> None:
+    """What a page held that is being left; another page of the same person keeps what it holds."""
+    item = _find_item(queue, item_id)
+    if item is not None:
+        leases.give_back(db(), item=item, user=me())
+
+
+def _hold(queue: Queue, message: Message, *, after: int) -> leases.Held:
     if queue.closed_at is not None:
-        return leases.Held([], list(holding))
-    return leases.hold(db(), queue=queue, user=me(), now=utc_now(), holding=holding, want=want, after=after)
+        return leases.Held([], message.holding)
+    return leases.hold(
+        db(), queue=queue, user=me(), now=utc_now(), holding=message.holding, want=message.want, after=after
+    )
 
 
 def _show(
@@ -233,8 +253,8 @@ def _show_results(desk: card_pages.Desk, results: Sequence[Result]) -> list[dict
 
 def _show_again(desk: card_pages.Desk, result: Result) -> str:
     """The card as it stands now, with why the answer was not taken."""
-    item = db().get(QueueItem, result.sent.item)
-    if item is None or item.queue_id != desk.queue.id:
+    item = _find_item(desk.queue, result.sent.item)
+    if item is None:
         return ""
     if result.status == "conflict":
         return desk.render(item, conflict=result.sentence)

@@ -77,7 +77,7 @@ class Desk:
         dataset, queue, classes = self.dataset, self.queue, self.classes
         shown = cards.make_card(db(), home(), dataset, classes, queue=queue, item=item) if item else None
         is_settled = item is not None and (item.done_action is not None or bool(conflict))
-        blind = item is not None and item.done_action is None and (is_blind(queue) or item.wants != 1)
+        blind = item is not None and item.done_action is None and (is_blind(queue) or item.asks_opinions)
         return {
             "dataset": dataset,
             "queue": queue,
