@@ -25,12 +25,24 @@ const keyName = (event) => {
   return name;
 };
 
-const isTyping = (element) => element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) && !/^(checkbox|radio|button|submit|range)$/.test(element.type || "");
+// A field in a dialog that has just closed keeps the focus until the next frame; nobody types there any more.
+const isTyping = (element) => {
+  const isField = /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) && !/^(checkbox|radio|button|submit|range)$/.test(element.type || "");
+  return (isField || element.isContentEditable) && element.checkVisibility();
+};
 
 // What the browser itself does with a key on the focused element comes first.
 const isNative = (event) => {
   if (event.key === "Enter" || event.key === " ") return event.target.closest("a, button, summary, input, select, [role=button]");
   return event.key.startsWith("Arrow") && event.target.matches("input[type=radio], input[type=range]");
+};
+
+// At once: the browser alone closes a dialog a moment later, and the key after it would be lost in it.
+const closeDialog = (event) => {
+  const open = document.querySelector("dialog[open]");
+  if (event.key !== "Escape" || event.isComposing || !open) return;
+  event.preventDefault();
+  open.close();
 };
 
 const pressKey = (event) => {
@@ -65,6 +77,7 @@ const showHelp = () => {
   document.getElementById("help").showModal();
 };
 
+document.addEventListener("keydown", closeDialog);
 document.addEventListener("keydown", pressKey);
 document.addEventListener("htmx:responseError", (event) => {
   const { xhr } = event.detail;

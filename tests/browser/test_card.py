@@ -610,6 +610,29 @@ def test_a_class_beyond_the_digits_is_found_by_its_name(ann: Page, desk: Desk) -
     assert queue.kinds() == [(0, "relabel"), (1, "ambiguous")]
 
 
+ESCAPE_AND_ANSWER = """() => {
+    const open = document.querySelectorAll("dialog[open]").length;
+    const press = (key) => {
+        const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+        document.activeElement.dispatchEvent(event);
+    };
+    press("Escape");
+    press("1");
+    return open;
+}"""
+
+
+@pytest.mark.parametrize("opener", ["k", "?"])
+def test_escape_closes_a_dialog_before_the_next_key_arrives(ann: Page, desk: Desk, opener: str) -> None:
+    queue = desk.add_queue()
+    with desk.database.write() as session:
+        ensure_classes(session, datasets.get_dataset(session, queue.name), [f"kind {number}" for number in range(12)])
+    queue.go(ann)
+    press(ann, opener)
+    assert ann.evaluate(ESCAPE_AND_ANSWER) == 1
+    queue.shows(ann, 1)
+
+
 # --- what it looks like
 
 
