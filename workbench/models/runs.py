@@ -15,7 +15,8 @@ class Run(Base):
     """One training on one version with one config and seed. Curves, checkpoint and predictions are files in its folder.
 
     `decision_id` and `content_hash` name the version it was trained on. `metrics` is the evaluation at the end of the
-    training, on the split and labels of that version.
+    training, on the split and labels of that version. `promotion` is how it last came to be promoted, or was refused:
+    by whom, why, and the test against the run promoted before it (services/promotions.py).
     """
 
     __tablename__ = "runs"
@@ -38,3 +39,4 @@ class Run(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
     promoted_at: Mapped[datetime | None]
+    promotion: Mapped[dict[str, Any] | None]
