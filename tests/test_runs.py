@@ -21,7 +21,7 @@ from workbench.queries import runs as queries
 from workbench.services import datasets, decisions, evaluations, runs, users, versions
 from workbench.services.architectures import ARCHITECTURES
 from workbench.services.predictions import load_predictions
-from workbench.worker import trainings
+from workbench.worker import materials, trainings
 from workbench.worker.context import Context
 
 # one thread: with two, torch's threads wait for each other when other tests run beside
@@ -451,12 +451,12 @@ def test_colour_images_are_trained_in_colour(context: Context) -> None:
     ],
 )
 def test_the_default_size_follows_the_median(sides: list[int], preset: str, size: int) -> None:
-    assert trainings.default_size([(side, side // 2, "L") for side in sides], preset=preset) == size
+    assert materials.default_size([(side, side // 2, "L") for side in sides], preset=preset) == size
 
 
 def test_grey_stays_grey() -> None:
-    assert trainings.default_channels([(1, 1, "L"), (1, 1, "I;16")]) == 1
-    assert trainings.default_channels([(1, 1, "L"), (1, 1, "RGB")]) == 3
+    assert materials.default_channels([(1, 1, "L"), (1, 1, "I;16")]) == 1
+    assert materials.default_channels([(1, 1, "L"), (1, 1, "RGB")]) == 3
 
 
 def test_the_web_knows_every_architecture() -> None:
