@@ -36,8 +36,8 @@ NEEDS = {
                 "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
-                "runs.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show", "settings.show",
-                "splits.index",
+                "run_results.cell", "runs.compare", "runs.index", "runs.live", "runs.progress", "runs.show",
+                "settings.show", "splits.index",
             ),
             "viewer",
         ),
@@ -241,11 +241,11 @@ def test_roles_below_the_needed_one_are_refused_and_nothing_is_written(
 
 def test_pages_open_for_everybody_who_may_see_them(app: Flask, world: World, browser_as: BrowserAs) -> None:
     asked = {
-        "runs.cell": "?true=cat&predicted=cat",
+        "run_results.cell": "?true=cat&predicted=cat",
         "classes.preview_merge": f"?into={world.pets['into']}",
         "agreement.images": f"?one={world.pets['class_id']}&other={world.pets['into']}",
     }
-    not_made = {"images.full", "images.thumbnail", "exports.download", "imports.preview", "runs.cell"}
+    not_made = {"images.full", "images.thumbnail", "exports.download", "imports.preview", "run_results.cell"}
     for role in ROLES:
         browser = browser_as(role)
         for endpoint, method, arguments in list_calls(app):
