@@ -9,7 +9,7 @@ from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
 from workbench.services import users
-from workbench.web.runs import spread
+from workbench.web.comparing import spread
 
 BrowserAs = Callable[[str], Browser]
 BEFORE = {"cat/1.png": "dog", "cat/3.png": "dog", "owl/1.png": "cat"}
