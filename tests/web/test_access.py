@@ -36,6 +36,7 @@ NEEDS = {
                 "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
+                "run_parts.training",
                 "run_results.cell", "comparing.show", "runs.index", "runs.live", "runs.progress", "runs.show",
                 "settings.show", "splits.index",
             ),

@@ -275,12 +275,29 @@ def test_a_done_run_says_its_number_with_all_that_it_needs(browser_as: BrowserAs
     page = browser_as("viewer").get(f"/d/pets/runs/{trained}").get_data(as_text=True)
     assert "[46.8, 91.1] · n 12 test · chance 33.3 %" in page
     assert "always “cat”" in page
+    assert "Promote" not in page
+    assert "Review these" not in page  # a viewer only looks
+
+
+def test_the_training_part_says_how_it_came_about(browser_as: BrowserAs, home: Home, trained: int) -> None:
+    viewer = browser_as("viewer")
+    page = viewer.get(f"/d/pets/runs/{trained}/training").get_data(as_text=True)
+    assert "While it trained" in page
     assert "24 = 12 trained on, 12 measured on (test), 2 left out" in page
     assert "2 images of train have a pixel-identical copy" in page
     assert "need a run with folds" in page
     assert "workbench train --dataset pets --arch compact --preset quick --seed 0" in page
-    assert "Promote" not in page
-    assert "Review these" not in page  # a viewer only looks
+    assert f'<a href="/d/pets/runs/{trained}/training" aria-current="page">Training</a>' in page
+    (home.run_folder(trained) / "metrics.jsonl").unlink()
+    assert "While it trained" not in viewer.get(f"/d/pets/runs/{trained}/training").get_data(as_text=True)
+
+
+def test_the_parts_of_a_run_that_is_not_done_lead_to_its_page(
+    browser_as: BrowserAs, database: Database, trained: int
+) -> None:
+    run_id = add_open_run(database)
+    answer = browser_as("viewer").get(f"/d/pets/runs/{run_id}/training")
+    assert (answer.status_code, answer.location) == (303, f"/d/pets/runs/{run_id}")
 
 
 def test_the_matrix_links_to_its_cells_and_the_worst_comes_first(browser_as: BrowserAs, trained: int) -> None:
@@ -342,7 +359,8 @@ def test_a_better_run_is_set_against_the_champion_and_promoted(
     assert f"On 12 images (test) run {better} gets 100.0% right and run {trained} 75.0%" in page
     assert f"/d/pets/compare?a={trained}&amp;b={better}" in page
     assert "Not one image of this split was predicted wrong." in page
-    assert "by a model that had not seen it (4 folds)" in page
+    training = lead.get(f"/d/pets/runs/{better}/training").get_data(as_text=True)
+    assert "by a model that had not seen it (4 folds)" in training
     assert browser_as("reviewer").post(f"/d/pets/runs/{better}/promote").status_code == 403
     assert lead.post(f"/d/pets/runs/{better}/promote").location == f"/d/pets/runs/{better}"
     with database.read() as session:
@@ -352,11 +370,9 @@ def test_a_better_run_is_set_against_the_champion_and_promoted(
 
 def test_a_run_whose_predictions_are_gone_keeps_its_numbers(browser_as: BrowserAs, home: Home, trained: int) -> None:
     (home.run_folder(trained) / "predictions.npz").unlink()
-    (home.run_folder(trained) / "metrics.jsonl").unlink()
     page = browser_as("lead").get(f"/d/pets/runs/{trained}").get_data(as_text=True)
     assert "75.0 %" in page
     assert "The predictions of this run are gone" in page
-    assert "While it trained" not in page
 
 
 def test_a_run_of_another_data_set_is_not_found(browser_as: BrowserAs, database: Database, trained: int) -> None:

@@ -23,6 +23,7 @@ from workbench.web.loaders import load_dataset, load_run
 blueprint = Blueprint("run_results", __name__)
 
 CELL_IMAGES = 200
+PARTS = {"runs.show": "Overview", "run_parts.training": "Training"}  # of a finished run's page: endpoint, title
 SECONDS_PER_IMAGE = 3.0  # what a reviewer needs for a card, for telling minutes
 
 
@@ -34,6 +35,18 @@ def measure_bar(metrics: Mapping[str, Any]) -> IntervalBar:
     )
 
 
+def describe_run(dataset: Dataset, run: Run) -> dict[str, Any]:
+    """What every part of a finished run's page says above itself."""
+    return {
+        "dataset": dataset,
+        "run": run,
+        "metrics": run.metrics or {},
+        "champion": queries.get_promoted(db(), dataset),
+        "by": run_pages.get_user_name(db(), run.created_by_id),
+        "parts": PARTS,
+    }
+
+
 def show_results(dataset: Dataset, run: Run) -> dict[str, Any]:
     metrics = run.metrics or {}
     judged = _judge(run)
@@ -41,7 +54,6 @@ def show_results(dataset: Dataset, run: Run) -> dict[str, Any]:
     found = confusions.list_confusions(judged, metrics["most_confused"]) if judged else []
     shown = [image.image_id for confusion in found for image in confusion.images]
     return {
-        "metrics": metrics,
         "splits": SPLITS,
         "bar": measure_bar(metrics),
         "matrix": charts.matrix(metrics["confusion"], metrics["classes"]),
@@ -50,7 +62,6 @@ def show_results(dataset: Dataset, run: Run) -> dict[str, Any]:
         "confusions": found,
         "images": run_pages.get_images(db(), shown),
         "newest": measure_newest(judged, metrics) if judged else None,
-        "champion": champion,
         "against": _against(champion, run),
         "leak": _measure_leak(run),
         "cleaned": is_marked(dataset, metrics.get("split")),

@@ -1,10 +1,9 @@
 """Runs: the list, asking for a training, watching it; what came out is in run_results.py, two runs in comparing.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
@@ -15,14 +14,14 @@ from workbench.queries import datasets, run_pages
 from workbench.queries import runs as queries
 from workbench.services import activities, runs, training_requests
 from workbench.services.architectures import ARCHITECTURES
-from workbench.services.curves import Epoch, read_curves
+from workbench.services.curves import read_curves
 from workbench.services.training_requests import TrainingRequest
-from workbench.web import charts
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, home, page
-from workbench.web.charts import IntervalBar, LineChart, Series
+from workbench.web.charts import IntervalBar
+from workbench.web.learning_curves import draw_curves
 from workbench.web.loaders import load_dataset, load_run
-from workbench.web.run_results import measure_bar, show_results
+from workbench.web.run_results import describe_run, measure_bar, show_results
 
 blueprint = Blueprint("runs", __name__)
 
@@ -227,19 +226,19 @@ def promote(name: str, run_id: int) -> ResponseReturnValue:
 def show(name: str, run_id: int) -> ResponseReturnValue:
     """While it trains: how far. Afterwards: what came out, or why nothing did."""
     dataset, row = _load_row(name, run_id)
-    curves = read_curves(home(), run_id)
-    basics: dict[str, Any] = {
-        "dataset": dataset,
-        "row": row,
-        "run": row.run,
-        "curves": curves,
-        "charts": draw_curves(curves, _chance(row.run)),
-        "command": training_requests.command_of(dataset, row.run),
-        "by": run_pages.get_user_name(db(), row.run.created_by_id),
-    }
     if row.status == "done":
-        return page("runs/done.html", **basics, **show_results(dataset, row.run))
-    return page("runs/failed.html" if row.is_over else "runs/live.html", **basics)
+        return page("runs/done.html", **describe_run(dataset, row.run), **show_results(dataset, row.run))
+    curves = read_curves(home(), run_id)
+    return page(
+        "runs/failed.html" if row.is_over else "runs/live.html",
+        dataset=dataset,
+        row=row,
+        run=row.run,
+        curves=curves,
+        charts=draw_curves(curves),
+        command=training_requests.command_of(dataset, row.run),
+        by=run_pages.get_user_name(db(), row.run.created_by_id),
+    )
 
 
 @blueprint.get("/d/<name>/runs/<int:run_id>/live")
@@ -249,31 +248,4 @@ def live(name: str, run_id: int) -> ResponseReturnValue:
     if row.is_over:
         return done(url_for(".show", name=name, run_id=run_id))
     curves = read_curves(home(), run_id)
-    return page(
-        "runs/_live.html", dataset=dataset, row=row, run=row.run, curves=curves, charts=draw_curves(curves, None)
-    )
-
-
-def draw_curves(curves: Sequence[Epoch], chance: float | None) -> list[LineChart]:
-    """Accuracy and loss by epoch, training beside validation; empty before the first epoch."""
-    if not curves:
-        return []
-    x = [float(epoch.epoch) for epoch in curves]
-    span = (1.0, float(max(curves[-1].epochs, 2)))
-    has_validation = any(epoch.validation_loss is not None for epoch in curves)
-
-    def pair(measure: str) -> list[Series]:
-        found = [Series("training", [getattr(epoch, f"train_{measure}") for epoch in curves], "quiet")]
-        if has_validation:
-            found.append(Series("validation", [getattr(epoch, f"validation_{measure}") for epoch in curves], "a"))
-        return found
-
-    base = (chance, "chance") if chance is not None else None
-    return [
-        charts.line_chart("Accuracy", pair("accuracy"), x=x, x_name="Epoch", percent=True, baseline=base, x_range=span),
-        charts.line_chart("Loss", pair("loss"), x=x, x_name="Epoch", x_range=span),
-    ]
-
-
-def _chance(run: Run) -> float | None:
-    return run.metrics["baseline"]["accuracy"] if run.metrics else None
+    return page("runs/_live.html", dataset=dataset, row=row, run=row.run, curves=curves, charts=draw_curves(curves))
