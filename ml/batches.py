@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ml.configs import TrainConfig, plan_passes
 from ml.devices import pick_device
+from ml.occlude import hide_region
 from ml.predict import Images, check_images
 
 Integers = Tensor | NDArray[np.integer[Any]]
@@ -49,7 +50,7 @@ def check_data(
     device: str | torch.device | None,
 ) -> TrainData:
     """Check the arguments of `ml.train.train` against each other and put the data on the device."""
-    pixels = check_images(images, config)
+    pixels = hide_region(check_images(images, config), config.mask)
     count = pixels.shape[0]
     known = _to_tensor(labels, torch.int64)
     if known.shape != (count,):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml.augment import Augmentation
 from ml.devices import PRECISIONS
+from ml.occlude import parse_region
 
 CLASS_WEIGHTINGS = ("none", "balanced")
 OPTIMIZERS = ("sgd", "adamw")
@@ -56,6 +57,7 @@ class TrainConfig:
     label_smoothing: float = 0.1  # probability mass taken from the given class and spread over all
     class_weighting: str = "none"  # "balanced": each class weighs the same in the loss, however rare
     flip: bool = True  # mirror images left to right; off where left and right mean something (digits, letters)
+    mask: str = "none"  # a region hidden from every image, in training, measuring and predicting alike: ml/occlude.py
     augment: Augmentation = field(default_factory=Augmentation)  # how strongly images are varied
     patience: int = (
         0  # 0: the last epoch is the model. n: the best validation epoch is, and n without a better one end it
@@ -70,6 +72,7 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        parse_region(self.mask)
 
     @property
     def augmentation(self) -> Augmentation:

@@ -14,6 +14,7 @@ from ml.configs import TrainConfig, read_config
 from ml.devices import autocast, pick_device, pick_precision
 from ml.models import make_model
 from ml.models.classifier import Classifier
+from ml.occlude import hide_region
 from ml.progress import Ticker
 
 Images = Tensor | NDArray[np.uint8]
@@ -66,7 +67,7 @@ def predict(
     batch_size: int = 512,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return class probabilities and penultimate features of images, normalised as in training, not augmented.
+    """Return class probabilities and penultimate features of images, masked and normalised as in training.
 
     images: uint8 (N, C, S, S) with the channels and size of `model.config`; N may be 0.
     Returns probs float32 (N, K), rows sum to 1, and features float32 (N, D).
@@ -81,7 +82,7 @@ def predict(
     ticker = Ticker(on_batch, count)
     for start in range(0, count, batch_size):
         rows = slice(start, start + batch_size)
-        logits, batch_features = _forward(model, pixels[rows])
+        logits, batch_features = _forward(model, hide_region(pixels[rows], model.config.mask))
         probs[rows] = logits.softmax(1).cpu().numpy()
         features[rows] = batch_features.cpu().numpy()
         ticker.tick(min(start + batch_size, count))
