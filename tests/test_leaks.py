@@ -21,8 +21,8 @@ from workbench.queries import duplicates as duplicate_queries
 from workbench.queries import runs as run_queries
 from workbench.services import datasets, decisions, duplicates, evaluations, leaks, runs, settling, training_sets
 from workbench.services.duplicates import FoundGroup
-from workbench.services.evaluations import wilson
 from workbench.services.leaks import Rate, compare_rates, compare_within
+from workbench.services.measures import wilson
 from workbench.worker import trainings
 from workbench.worker.context import Context
 

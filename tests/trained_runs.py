@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from workbench.config import Home
 from workbench.models import Dataset, Image, Run, User
 from workbench.queries import datasets
-from workbench.services import evaluations, predictions, runs
+from workbench.services import measures, predictions, runs
 from workbench.services.predictions import Predictions
 
 
@@ -56,7 +56,7 @@ def add_run(
         ),
     )
     tested = np.array([image.split == "test" for image in images])
-    metrics = evaluations.evaluate(probs[tested], labels[tested], class_names=[cls.name for cls in classes])
+    metrics = measures.evaluate(probs[tested], labels[tested], class_names=[cls.name for cls in classes])
     counts = {
         "images": len(images), "unreadable": 0, "unreadable_paths": [], "not_usable": 0, "leaked": 2,
         "trained": int((~tested).sum()), "validation": 0, "evaluated": int(tested.sum()),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.services.evaluations import Z95, wilson
+from workbench.services.measures import Z95, wilson
 
 Said = NDArray[np.integer[Any]]  # (N, R): what each of R reviewers said of each of N images
 Counts = NDArray[np.int64]  # (N, K): how many reviewers said each category of each image

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from workbench.config import Home
 from workbench.errors import Invalid
 from workbench.models import Dataset, Run
-from workbench.services.evaluations import Judged, evaluate, judge, wilson
+from workbench.services.evaluations import Judged, judge
+from workbench.services.measures import evaluate, wilson
 from workbench.services.protection import is_marked
 
 DRAWS = 10_000

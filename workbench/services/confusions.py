@@ -51,7 +51,7 @@ class Confusion:
 
 
 def list_confusions(judged: Judged, pairs: Sequence[dict[str, Any]], *, examples: int = 6) -> list[Confusion]:
-    """pairs: as `evaluations.list_most_confused` gives them."""
+    """pairs: as `measures.list_most_confused` gives them."""
     return [
         Confusion(
             pair["true"],

@@ -21,7 +21,7 @@ from workbench.queries import splits as split_queries
 from workbench.queries.duplicates import GroupCounts
 from workbench.queries.homes import Yield
 from workbench.queries.planted import Planted
-from workbench.services.evaluations import wilson
+from workbench.services.measures import wilson
 
 LAST = 200
 SECONDS_UNMEASURED = 4.0  # per decision, until there are enough decisions to measure

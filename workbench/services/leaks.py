@@ -14,7 +14,8 @@ from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as run_queries
 from workbench.queries import splits as queries
 from workbench.services.copies import MIN_P, find_copies, list_links
-from workbench.services.evaluations import Judged, judge, wilson
+from workbench.services.evaluations import Judged, judge
+from workbench.services.measures import wilson
 from workbench.services.protection import is_marked
 from workbench.services.training_sets import TrainingSet, find_training_set
 

@@ -22,7 +22,7 @@ from workbench.queries import decisions as log
 from workbench.services import agreement
 from workbench.services.agreement import Opinions
 from workbench.services.agreement_figures import Figure
-from workbench.services.evaluations import wilson
+from workbench.services.measures import wilson
 
 NEWEST = 2000  # decisions of each reviewer that a list looks at
 NEWEST_OF_ONE = 10_000

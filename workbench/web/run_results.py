@@ -12,8 +12,9 @@ from workbench.models import SPLITS, Dataset, Queue, Run
 from workbench.queries import datasets, run_pages
 from workbench.queries import runs as queries
 from workbench.services import comparisons, confusions
-from workbench.services.evaluations import Judged, evaluate, judge
+from workbench.services.evaluations import Judged, judge
 from workbench.services.leaks import RunLeak, measure_run
+from workbench.services.measures import evaluate
 from workbench.services.protection import is_marked
 from workbench.web import charts
 from workbench.web.boundary import db, home, page

@@ -12,10 +12,10 @@ from ml.images import Unreadable, load_batch
 from ml.predict import Model, load_model, predict
 from workbench.errors import Invalid, NotFound
 from workbench.queries import runs as queries
-from workbench.services.evaluations import evaluate
 from workbench.services.importers import open_source
 from workbench.services.importers.entries import Entry
 from workbench.services.importers.trees import Refused
+from workbench.services.measures import evaluate
 from workbench.worker.context import Context
 
 _CHUNK = 500

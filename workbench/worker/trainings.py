@@ -23,7 +23,7 @@ from workbench.models import Dataset, User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import queues, runs, training_sets, users
-from workbench.services.evaluations import evaluate
+from workbench.services.measures import evaluate
 from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_predictions
 from workbench.services.training_sets import TrainingSet
 from workbench.worker.context import Context

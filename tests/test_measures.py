@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from workbench.services.evaluations import evaluate, wilson
+from workbench.services.measures import evaluate, wilson
 
 NAMES = ["cat", "dog", "owl", "Füchsin"]
 
