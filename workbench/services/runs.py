@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -30,6 +31,16 @@ _CHUNK = 1000
 # --- asking for one ---------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Basis:
+    """What a run rests on: a version, the classes it predicts, what it is measured on. Plain values, for JSON."""
+
+    decision_id: int
+    content_hash: str
+    classes: list[dict[str, Any]]
+    evaluation: dict[str, Any]
+
+
 def create_run(session: Session, *, dataset: Dataset, user: User, **asked: Any) -> Run:
     """A row for a training on the present version, status queued. asked: as for `draft_run`."""
     run = draft_run(session, dataset=dataset, user=user, **asked)
@@ -51,28 +62,39 @@ def draft_run(
     from_run: Run | None = None,
     promote: bool = False,
     leave_out: str = "exact",
+    basis: Basis | None = None,
 ) -> Run:
     """The row that `create_run` adds. overrides: settings of the training, JSON-able, checked when it starts.
 
     leave_out: which copies of images measured on do not teach; "exact" ones, "near" ones too, or "none".
-
-    Costs a look at every image, to name the version by its content.
+    basis: what to train on, for several runs on the same; by default the present version, which costs a look at every
+    image, to name it by its content.
     """
     _check_request(dataset, arch=arch, preset=preset, folds=folds, seed=seed, from_run=from_run)
     _check_selection(dataset, overrides or {}, leave_out=leave_out)
-    rows = states_at(session, dataset)
+    basis = basis or find_basis(session, dataset)
     asked = {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote, "leave_out": leave_out}
-    classes = _choose_classes(session, dataset, rows)
     return Run(
         dataset_id=dataset.id,
         arch=arch,
         preset=preset,
-        config={**asked, "classes": classes, "evaluation": _plan_evaluation(dataset, rows)},
+        config={**asked, "classes": basis.classes, "evaluation": basis.evaluation},
         status="queued",
-        decision_id=log.get_last_id(session, dataset_id=dataset.id),
-        content_hash=hash_rows(rows),
+        decision_id=basis.decision_id,
+        content_hash=basis.content_hash,
         from_run_id=from_run.id if from_run else None,
         created_by_id=user.id,
+    )
+
+
+def find_basis(session: Session, dataset: Dataset) -> Basis:
+    """The present version and what runs on it predict and are measured on. Costs a look at every image."""
+    rows = states_at(session, dataset)
+    return Basis(
+        decision_id=log.get_last_id(session, dataset_id=dataset.id),
+        content_hash=hash_rows(rows),
+        classes=_choose_classes(session, dataset, rows),
+        evaluation=_plan_evaluation(dataset, rows),
     )
 
 
