@@ -23,6 +23,7 @@ from workbench.services.predictions import Predictions
 _GUESSES = 3
 _NEIGHBOURS = 6
 _EXAMPLES = 5
+_AT_FIRST = 2 * _EXAMPLES  # each is a look at a page of the database; nearly always these suffice
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def make_card(
     compared = [cls for cls in (label, suggested) if cls is not None]
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
     typical = {cls.id: _list_typical(said, cls, but=image) for cls in compared}
-    wanted = [found for found, _ in near] + [found for ids in typical.values() for found in ids]
+    wanted = [found for found, _ in near] + [found for ids in typical.values() for found in ids[:_AT_FIRST]]
     pictures = queries.get_pictures(session, sorted(set(wanted)))
     return Card(
         item=item,
@@ -166,7 +167,7 @@ def _rank(said: Predictions | None, image_id: int, classes: Sequence[Class]) -> 
 
 
 def _list_typical(said: Predictions | None, cls: Class, *, but: Image) -> list[int]:
-    """Some more than are needed, because labels may disagree."""
+    """Many more than are needed, because labels may disagree."""
     found = predictions.list_typical(said, cls.id, most=8 * _EXAMPLES) if said else []
     return [image_id for image_id in found if image_id != but.id]
 
@@ -174,12 +175,20 @@ def _list_typical(said: Predictions | None, cls: Class, *, but: Image) -> list[i
 def _examples(
     session: Session, dataset: Dataset, cls: Class, typical: Sequence[int], pictures: dict[int, Picture]
 ) -> list[Picture]:
-    """Different pictures that carry the class, the most typical first."""
-    found = [pictures[image_id] for image_id in typical if image_id in pictures]
-    found = [picture for picture in found if picture.label_id == cls.id and picture.status == "active"]
+    """Different pictures that carry the class, the most typical first. pictures: of the first `_AT_FIRST` at least."""
+    found = _choose(cls, typical, pictures)
+    if len(found) < _EXAMPLES and len(typical) > _AT_FIRST:
+        found = _choose(cls, typical, pictures | queries.get_pictures(session, typical[_AT_FIRST:]))
     if not found:
-        found = queries.list_first_of_class(session, dataset_id=dataset.id, class_id=cls.id, limit=2 * _EXAMPLES)
-    distinct = {picture.pixel_sha256: picture for picture in reversed(found)}
+        oldest = queries.list_first_of_class(session, dataset_id=dataset.id, class_id=cls.id, limit=2 * _EXAMPLES)
+        found = _choose(cls, [picture.id for picture in oldest], {picture.id: picture for picture in oldest})
+    return found
+
+
+def _choose(cls: Class, image_ids: Sequence[int], pictures: dict[int, Picture]) -> list[Picture]:
+    there = [pictures[image_id] for image_id in image_ids if image_id in pictures]
+    fitting = [picture for picture in there if picture.label_id == cls.id and picture.status == "active"]
+    distinct = {picture.pixel_sha256: picture for picture in reversed(fitting)}
     return list(reversed(distinct.values()))[:_EXAMPLES]
 
 

@@ -1,5 +1,6 @@
 """How numbers, times and shares are written on pages: filters and small functions for the templates."""
 
+import functools
 import math
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ def install(app: Flask) -> None:
         percent=percent, count=count, ago=ago, duration=duration, moment=moment, decimal=decimal, chance=chance
     )
     app.jinja_env.globals.update(class_chip=class_chip, thumb=thumb, pressed=pressed, sign=sign)
+    app.jinja_env.globals.update(class_button=class_button, class_box=class_box)
     app.jinja_env.globals.update(
         interval=interval, plural=plural, now=utc_now, thumb_url=thumb_url, image_url=image_url
     )
@@ -35,7 +37,7 @@ def image_url(dataset: Dataset, image_id: int) -> str:
     return f"{request.script_root}/d/{quote(dataset.name, safe=_PLAIN)}/images/{image_id}"
 
 
-# Small marks of which a page shows dozens: a function costs a third of a macro.
+# Small marks of which a page shows dozens: a function costs a third of a macro, and most are the same on every card.
 
 
 def class_chip(cls: Class | None, key: bool = False) -> Markup:
@@ -57,14 +59,38 @@ def thumb(image: Any, size: int = 96, alt: str = "", lazy: bool = True) -> Marku
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def pressed(key: str) -> Markup:
     """What makes a key press a button, if it has one."""
     return Markup(f'data-key="{escape(key)}"') if key else Markup()  # noqa: S704 - escaped
 
 
+@functools.lru_cache(maxsize=1024)
 def sign(key: str) -> Markup:
     """The key on its button."""
     return Markup(f"<kbd>{escape(keys.sign(key))}</kbd>") if key else Markup()  # noqa: S704 - escaped
+
+
+@functools.lru_cache(maxsize=4096)
+def class_button(class_id: int, name: str, key: str, looks: str = "") -> Markup:
+    """The button of a class on the card. looks: given, suggested."""
+    words = escape(name)
+    return Markup(  # noqa: S704 - escaped
+        f'<button id="class_{class_id}" class="pick class-{class_id}{looks}" name="class_id" value="{class_id}" '
+        f'{pressed(key)} data-does="It is {words}" title="{words}">{sign(key)}'
+        f'<span class="name">{words}</span></button>'
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def class_box(class_id: int, name: str, key: str, is_checked: bool) -> Markup:
+    """The box of a class on the card, where several are ticked."""
+    words = escape(name)
+    return Markup(  # noqa: S704 - escaped
+        f'<label class="pick class-{class_id}" {pressed(key)} data-does="It may be {words}"><input type="checkbox" '
+        f'name="class_ids" value="{class_id}"{" checked" if is_checked else ""}>{sign(key)}'
+        f'<span class="name">{words}</span></label>'
+    )
 
 
 def percent(value: float | None, digits: int = 1) -> str:
