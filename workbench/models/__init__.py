@@ -9,6 +9,7 @@ from workbench.models.jobs import JOB_STATUSES, Job
 from workbench.models.metadata import Base, utc_now
 from workbench.models.queues import Opinion, Queue, QueueItem
 from workbench.models.runs import RUN_STATUSES, Run
+from workbench.models.studies import STUDY_STATUSES, Study, StudyRun
 from workbench.models.users import ROLES, Activity, Invitation, LoginLink, User
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SPLITS",
     "STATEMENTS",
     "STATUSES",
+    "STUDY_STATUSES",
     "VERDICTS",
     "Activity",
     "Attribute",
@@ -43,6 +45,8 @@ __all__ = [
     "QueueItem",
     "Refusal",
     "Run",
+    "Study",
+    "StudyRun",
     "User",
     "Vote",
     "utc_now",
