@@ -1,11 +1,9 @@
 """Two runs compared: paired, by the newest labels, on images that neither saw."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,6 +13,7 @@ from workbench.errors import Invalid, NotFound
 from workbench.models import Class, Dataset, Image, Run, User
 from workbench.services import comparisons, datasets, decisions, evaluations, runs, users
 from workbench.services.predictions import Predictions, save_predictions
+from workbench.services.training_sets import TrainingSet, save_training_set
 
 
 def add_run(
@@ -83,6 +82,19 @@ def test_only_images_that_neither_saw_and_both_predicted_count(session: Session,
     assert comparisons.compare(session, home, run_a=run_a, run_b=run_b)["n"] == 4
 
 
+def test_images_whose_copies_taught_are_not_compared_on(session: Session, home: Home, stripes: Dataset) -> None:
+    """A run told to leave no copy out is measured on them too; beside another run they would make it look better."""
+    truth = {image.id: image.label_id for image in list_tested(session, stripes)}
+    ids = sorted(truth)
+    run_a = add_run(session, home, stripes, answers=truth)
+    run_b = add_run(session, home, stripes, answers=truth, unseen=set(ids[2:]))
+    run_b.config = {**run_b.config, "leave_out": "none"}
+    everything = np.array(ids, np.int64)
+    save_training_set(home, run_b.id, TrainingSet(trained=everything[:0], measured=everything, left_out=everything[:0]))
+    assert evaluations.evaluate_run(session, home, run_b)["n"] == 6
+    assert comparisons.compare(session, home, run_a=run_a, run_b=run_b)["n"] == 4
+
+
 def test_the_newest_labels_decide(session: Session, home: Home, stripes: Dataset) -> None:
     images = list_tested(session, stripes)
     truth = {image.id: image.label_id for image in images}
@@ -137,24 +149,6 @@ def test_what_cannot_be_compared_is_refused(session: Session, home: Home, stripe
         evaluations.evaluate_run(session, home, run, split="validation")
 
 
-def test_the_bootstrap_equals_resampling_images_one_by_one() -> None:
-    gained, lost, count = 40, 25, 300
-    differences = np.array([1] * gained + [-1] * lost + [0] * (count - gained - lost))
-    rng = np.random.default_rng(1)
-    drawn = rng.choice(differences, size=(10_000, count)).mean(1)
-    expected = np.quantile(drawn, [0.025, 0.975])
-    assert comparisons.bootstrap_difference(gained, lost, count) == pytest.approx(expected, abs=0.005)
-    first, second = (comparisons.bootstrap_difference(gained, lost, count, seed=3) for _ in range(2))
-    assert first == second
-
-
-def test_mcnemar_equals_summing_the_binomial() -> None:
-    for gained, lost in itertools.product(range(12), range(12)):
-        few, all_ = min(gained, lost), gained + lost
-        expected = min(1.0, 2 * binom.cdf(few, all_, 0.5)) if all_ else 1.0
-        assert comparisons.mcnemar_p(gained, lost) == pytest.approx(expected, abs=1e-9)
-
-
 def test_a_clear_difference_is_said_to_be_more_than_chance() -> None:
     labels = np.zeros(1000, np.int64)
     a, b = labels.copy(), labels.copy()
@@ -165,3 +159,16 @@ def test_a_clear_difference_is_said_to_be_more_than_chance() -> None:
         "On 1,000 images (test) run 4 gets 97.0% right and run 3 90.0%: +7.0 points, 95 % interval "
         f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}. Run 4 is better by more than chance (p = 1e-10)."
     )
+
+
+def test_each_class_has_its_interval_and_a_p_for_many_questions() -> None:
+    labels = np.repeat([1, 2], 100)
+    a, b = labels.copy(), labels.copy()
+    a[:30], b[100:105] = 2, 1
+    found = comparisons.compare_answers(a, b, labels, image_ids=np.arange(200))
+    assert found["verdict"] == "better"
+    assert found["balanced_accuracy"]["difference"] == pytest.approx(0.125)
+    assert found["balanced_accuracy"]["low"] < 0.125 < found["balanced_accuracy"]["high"]
+    turned = comparisons.compare_answers(b, a, labels, image_ids=np.arange(200))
+    assert (turned["verdict"], turned["difference"]) == ("worse", -0.125)
+    assert comparisons.compare_answers(a, a, labels, image_ids=np.arange(200))["verdict"] == "tie"
