@@ -10,8 +10,17 @@ from workbench.db import Database
 Progress = Callable[[int, int, str], None]
 
 
+# (epoch, accuracy and loss on validation, none without such images), after its checkpoint stands. Raises Cancelled to
+# end the training there.
+EpochWatch = Callable[[int, float | None, float | None], None]
+
+
 def no_progress(done: int, total: int, message: str = "") -> None:
     """For callers that do not show any."""
+
+
+def no_watch(epoch: int, accuracy: float | None, loss: float | None) -> None:
+    """For trainings that nobody stops early."""
 
 
 @dataclass(frozen=True)
@@ -22,3 +31,4 @@ class Context:
     home: Home
     progress: Progress = no_progress
     user_id: int | None = None  # who asked for it; none is the admin
+    on_epoch: EpochWatch = no_watch

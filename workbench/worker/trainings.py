@@ -57,11 +57,21 @@ def train(
         asked["leave_out"] = leave_out
         run = _open_run(context, dataset=dataset, from_run=from_run, promote=promote, asked=asked)
     with runs.claim(context.home, run):
-        with context.database.read() as session:
-            is_done = queries.get_run(session, run).status == "done"
-        if not is_done:
-            _train_or_say_why(context, run)
+        _train_unless_done(context, run)
         return _conclude(context, run)
+
+
+def carry_out(context: Context, run_id: int) -> None:
+    """Train a run that has its row, from where it was, and promote nothing: what a study does with each of its runs."""
+    with runs.claim(context.home, run_id):
+        _train_unless_done(context, run_id)
+
+
+def _train_unless_done(context: Context, run_id: int) -> None:
+    with context.database.read() as session:
+        is_done = queries.get_run(session, run_id).status == "done"
+    if not is_done:
+        _train_or_say_why(context, run_id)
 
 
 def _open_run(context: Context, *, dataset: str, from_run: int | None, promote: bool, asked: dict[str, Any]) -> int:
@@ -198,6 +208,7 @@ def _epoch_reporter(context: Context, run_id: int) -> Callable[[EpochReport], No
         with context.database.write() as session:
             run = queries.get_run(session, run_id)
             runs.report_epoch(run, epochs_done=epoch.epoch, images_per_second=epoch.images_per_second)
+        context.on_epoch(epoch.epoch, epoch.validation_accuracy, epoch.validation_loss)
 
     return report
 
