@@ -12,6 +12,7 @@ LIMITS = {  # largest strength that makes sense
     "shift": 1.0,
     "rotation": 180.0,
     "zoom": 0.9,
+    "shear": 60.0,
     "brightness": 1.0,
     "contrast": 1.0,
     "erasing": 1.0,
@@ -27,6 +28,7 @@ class Augmentation:
     shift: float = 0.05  # at most this fraction of the side, each direction
     rotation: float = 5.0  # at most this many degrees, both ways
     zoom: float = 0.05  # side times or divided by at most 1 + zoom
+    shear: float = 0.0  # upright lines lean by at most this many degrees, both ways
     brightness: float = 0.0  # at most this fraction of 255 added or taken
     contrast: float = 0.0  # distance to the image's mean times 1 - contrast to 1 + contrast
     erasing: float = 0.0  # probability that a square of the image is set to the image's mean
@@ -59,9 +61,9 @@ def _uniform(count: int, reach: float, generator: torch.Generator) -> Tensor:
 
 
 def _move(images: Tensor, strengths: Augmentation, generator: torch.Generator) -> Tensor:
-    """Mirror, rotate, zoom and shift in one resampling; only mirror, exactly, if nothing else is asked for."""
+    """Mirror, shear, rotate, zoom and shift in one resampling; only mirror, exactly, if nothing else is asked for."""
     matrices = draw_matrices(images.shape[0], strengths, generator).to(images.device)
-    if strengths.shift == strengths.rotation == strengths.zoom == 0:
+    if strengths.shift == strengths.rotation == strengths.zoom == strengths.shear == 0:
         return torch.where(matrices[:, 0, 0].view(-1, 1, 1, 1) < 0, images.flip(3), images)
     grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)  # (B, H, W, 2)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
@@ -75,7 +77,15 @@ def draw_matrices(count: int, strengths: Augmentation, generator: torch.Generato
     signs = torch.where(torch.rand(count, generator=generator) < strengths.flip, -1.0, 1.0)
     cos, sin = scales * angles.cos(), scales * angles.sin()
     rotations = torch.stack([cos * signs, -sin, sin * signs, cos], 1).view(count, 2, 2)
+    if strengths.shear:
+        rotations = rotations @ _draw_shears(count, strengths, generator)
     return torch.cat([rotations, shifts.unsqueeze(2)], 2)  # (count, 2, 3)
+
+
+def _draw_shears(count: int, strengths: Augmentation, generator: torch.Generator) -> Tensor:
+    shears = torch.eye(2).repeat(count, 1, 1)  # (count, 2, 2)
+    shears[:, 0, 1] = _uniform(count, math.radians(strengths.shear), generator).tan()
+    return shears
 
 
 def _change_light(images: Tensor, strengths: Augmentation, generator: torch.Generator) -> Tensor:

@@ -27,11 +27,12 @@ class TrainData:
     images: Tensor  # uint8 (N, C, S, S)
     labels: Tensor  # int64 (N,)
     weights: Tensor  # float32 (N,), mean 1 over the training images
+    targets: Tensor | None  # float32 (N, K), what the training images teach instead of their labels
     train_indices: Tensor  # int64 (T,), on the CPU
     validation_indices: Tensor  # int64 (V,), on the CPU
     class_count: int
     device: torch.device
-    fingerprint: str  # of labels, weights and indices: a checkpoint belongs to one such choice
+    fingerprint: str  # of labels, weights, targets and indices: a checkpoint belongs to one such choice
 
     def fetch(self, rows: Tensor) -> Tensor:
         """Return the images `rows` (int64 (B,), on the CPU) as uint8 (B, C, S, S) on the device."""
@@ -43,6 +44,7 @@ def check_data(
     labels: Integers,
     *,
     weights: Floats | None,
+    targets: Floats | None,
     train_indices: Integers,
     validation_indices: Integers,
     class_count: int,
@@ -59,19 +61,23 @@ def check_data(
     validation = _check_indices(validation_indices, known, class_count, "validation_indices")
     if len(training) == 0:
         raise ValueError("there is no image to train on")
+    if config.processes > 1 and len(training) < 2 * config.processes:
+        raise ValueError(f"{config.processes} processes need {2 * config.processes} training images, or use fewer")
     if config.patience and len(validation) == 0:
         raise ValueError("patience needs validation images")
     balanced = _weigh(known, training, weights, class_count, config.class_weighting)
+    soft = None if targets is None else _check_targets(targets, training, (count, class_count))
     place = pick_device(device)
     return TrainData(
         images=_place(pixels, place),
         labels=known.to(place),
         weights=balanced.to(place),
+        targets=None if soft is None else soft.to(place),
         train_indices=training,
         validation_indices=validation,
         class_count=class_count,
         device=place,
-        fingerprint=_fingerprint(known, balanced, training, validation),
+        fingerprint=_fingerprint(known, balanced, training, validation, *([] if soft is None else [soft])),
     )
 
 
@@ -101,6 +107,17 @@ def _weigh(labels: Tensor, rows: Tensor, weights: Floats | None, class_count: in
         shares = torch.where(totals > 0, 1 / totals.clamp(min=1e-12), 0)
         out = out * shares[labels.clamp(min=0)]
     return out / out[rows].mean()
+
+
+def _check_targets(targets: Floats, rows: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Targets with nothing where no training row is, so that what stands there makes no other training."""
+    given = _to_tensor(targets, torch.float32)
+    if tuple(given.shape) != shape:
+        raise ValueError(f"targets must be one row for each image and one column for each class, {shape}")
+    sums = given[rows].sum(1)
+    if not bool(((given[rows] >= 0).all(1) & ((sums - 1).abs() < 1e-3)).all()):
+        raise ValueError("targets of training images must be probabilities: none negative, each row with the sum 1")
+    return torch.zeros(shape).index_copy_(0, rows, given[rows] / sums.unsqueeze(1))
 
 
 def _place(pixels: Tensor, device: torch.device) -> Tensor:
@@ -142,10 +159,29 @@ def draw_batches(data: TrainData, config: TrainConfig, generator: torch.Generato
     count = len(data.train_indices)
     passes, steps = plan_passes(config, count)
     for _ in range(passes):
-        order = data.train_indices[torch.randperm(count, generator=generator)]
+        order = _draw_order(data, config, generator)
         if count == 1:
             order = order.repeat(2)  # batch normalisation needs two values
         yield from order.tensor_split(steps)
+
+
+def _draw_order(data: TrainData, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """As many rows as there are training images: each once, or of each class equally many, in a drawn order."""
+    rows = data.train_indices
+    if config.sampling == "balanced":
+        rows = _draw_alike(rows, data.labels.cpu()[rows], generator)
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def _draw_alike(rows: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Of each class its share of the rows, within one: whole passes over the class, and a drawn part of another."""
+    own = [rows[labels == label] for label in labels.unique().tolist()]
+    shares = [len(rows) // len(own) + (place < len(rows) % len(own)) for place in range(len(own))]
+    drawn = []
+    for members, share in zip(own, shares, strict=True):
+        passes = [torch.randperm(len(members), generator=generator) for _ in range(-(-share // len(members)))]
+        drawn += [members[torch.cat(passes)[:share]]] if passes else []
+    return torch.cat(drawn)
 
 
 def steps_per_epoch(data: TrainData, config: TrainConfig) -> int:

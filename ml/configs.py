@@ -10,7 +10,9 @@ from ml.devices import PRECISIONS
 from ml.occlude import parse_region
 
 CLASS_WEIGHTINGS = ("none", "balanced")
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "constant", "step", "plateau")
+SAMPLINGS = ("each", "balanced")
 
 SMALL_BATCH = 64  # images
 
@@ -22,16 +24,21 @@ RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both all
     "batch_size": (1, 65_536),
     "learning_rate": (1e-8, 100.0),
     "warmup": (0.0, 0.9),
+    "decay": (0.0, 1.0),
+    "decay_epochs": (1, 10_000),
     "momentum": (0.0, 0.999),
     "weight_decay": (0.0, 1.0),
     "label_smoothing": (0.0, 0.9),
     "patience": (0, 10_000),
     "seed": (0, 2**63 - 1),
     "threads": (0, 1024),
+    "processes": (1, 64),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "class_weighting": CLASS_WEIGHTINGS,
+    "sampling": SAMPLINGS,
     "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
     "precision": PRECISIONS,
 }
 
@@ -49,13 +56,17 @@ class TrainConfig:
     epochs: int = 10  # each with its report, validation and checkpoint
     min_steps: int = 300  # optimiser steps at least, about: small data sets take smaller batches and more passes
     batch_size: int = 128  # images per optimiser step, at most (see plan_passes)
-    optimizer: str = "adamw"  # or "sgd", with Nesterov momentum
-    learning_rate: float = 0.008  # its peak; a cosine leads up to it and down to nothing
+    optimizer: str = "adamw"  # or "adam", or "sgd" with Nesterov momentum
+    learning_rate: float = 0.008  # its peak
     warmup: float = 0.2  # fraction of the steps that lead up to the peak
-    momentum: float = 0.9  # of SGD; AdamW's first beta
+    schedule: str = "cosine"  # what follows: down to nothing, or "constant", "step", "plateau" (ml.schedules)
+    decay: float = 0.3  # what "step" and "plateau" multiply the rate by
+    decay_epochs: int = 3  # "step": every so many epochs; "plateau": after so many without a lower validation loss
+    momentum: float = 0.9  # of SGD; Adam's and AdamW's first beta
     weight_decay: float = 0.05  # on matrices and filters only, not on biases and normalisation
     label_smoothing: float = 0.1  # probability mass taken from the given class and spread over all
     class_weighting: str = "none"  # "balanced": each class weighs the same in the loss, however rare
+    sampling: str = "each"  # image once in a pass; "balanced": each class is drawn equally often, however rare
     flip: bool = True  # mirror images left to right; off where left and right mean something (digits, letters)
     mask: str = "none"  # a region hidden from every image, in training, measuring and predicting alike: ml/occlude.py
     augment: Augmentation = field(default_factory=Augmentation)  # how strongly images are varied
@@ -63,8 +74,10 @@ class TrainConfig:
         0  # 0: the last epoch is the model. n: the best validation epoch is, and n without a better one end it
     )
     seed: int = 0  # the first weights, the order of the images and their variants follow from it
-    precision: str = "auto"  # "bfloat16" for the convolutions, "float32", or whichever is faster on the device
+    precision: str = "auto"  # "bfloat16" or "float16" for the convolutions, "float32", or what is fast on the device
     threads: int = 0  # torch threads on the CPU; 0: one for small steps, else all. Equal counts give equal results
+    compile: bool = False  # torch.compile: pays on GPUs for many steps; on the CPU it was slower (docs/experiments.md)
+    processes: int = 1  # of one training, each with a GPU of its own where there are several (ml.launch)
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -123,26 +136,14 @@ def plan_passes(config: TrainConfig, image_count: int) -> tuple[int, int]:
 
     A step takes `batch_size` images. Where that makes fewer than `min_steps` steps in all, it takes fewer (SMALL_BATCH
     at least), and where that is far from enough, an epoch passes over the data several times. Batches are of equal
-    size, and none holds a single image, of which batch normalisation can make nothing.
+    size, and no process gets a single image, of which batch normalisation can make nothing.
     """
     batch_size = config.batch_size
     if config.min_steps:
         enough = image_count * config.epochs // config.min_steps
         batch_size = min(batch_size, max(SMALL_BATCH, enough))
-    steps = max(1, min(math.ceil(image_count / batch_size), image_count // 2))
+    steps = max(1, min(math.ceil(image_count / batch_size), image_count // (2 * config.processes)))
     return max(1, round(config.min_steps / (config.epochs * steps))), steps
-
-
-def learning_rate_at(config: TrainConfig, step: int, total: int) -> float:
-    """The learning rate of step 0..total-1: half a cosine up to the peak, then half a cosine down to nearly nothing."""
-    peak, peak_step = config.learning_rate, config.warmup * total
-    if step < peak_step:
-        return _ease(peak / 25, peak, step / peak_step)
-    return _ease(peak, peak / 1e4, (step - peak_step) / max(1.0, total - 1 - peak_step))
-
-
-def _ease(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
 def _override(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfig:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 SMALL_STEP_VALUES = 150_000  # 64 images of 48x48
 
 
@@ -29,7 +29,7 @@ def _check_device(device: torch.device) -> torch.device:
 
 
 def pick_precision(device: torch.device, asked: str = "auto") -> str:
-    """Return "bfloat16" or "float32": what was asked for, or for "auto" the faster one on this device.
+    """Return what was asked for, or for "auto" the faster of "bfloat16" and "float32" on this device.
 
     On the CPU bfloat16 pays only with AVX512-BF16 or AMX instructions (2.8 to 3.4 times float32 there, slower than
     float32 elsewhere). Raises ValueError for a word that is not in PRECISIONS.
@@ -53,8 +53,9 @@ def is_cpu_fast_in_bfloat16() -> bool:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Context in which convolutions and matrix products run in `precision`; nothing else changes."""
-    enabled = precision == "bfloat16"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    if precision == "float32":
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
 def plan_threads(*, values_per_step: int) -> int:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,12 +30,15 @@ from ml.batches import (
     steps_per_epoch,
 )
 from ml.checkpoints import CHECKPOINT, append_metrics, read_checkpoint, rewrite_metrics, write_checkpoint
-from ml.configs import PRESETS, TrainConfig, learning_rate_at, make_config, plan_passes, read_config
+from ml.configs import PRESETS, TrainConfig, make_config, plan_passes, read_config
 from ml.devices import autocast, pick_precision, plan_threads, use_threads
 from ml.models import make_model
 from ml.models.classifier import Classifier, count_parameters
+from ml.optimizers import descend, make_optimizer, make_scaler, set_learning_rate
 from ml.predict import Images, normalise
 from ml.progress import Ticker
+from ml.schedules import learning_rate_at
+from ml.teams import ALONE, Team
 
 __all__ = [
     "PRESETS",
@@ -68,7 +71,7 @@ class EpochReport:
     epoch: int  # 1-based
     epochs: int  # of the config
     train_loss: float  # mean over the epoch's images, as trained: smoothed, weighted, augmented
-    train_accuracy: float  # on the augmented images, while the weights were changing
+    train_accuracy: float  # on the augmented images, while the weights were changing, by the hard labels
     validation_loss: float | None  # mean cross-entropy in nats; None without validation images
     validation_accuracy: float | None
     learning_rate: float  # at the end of the epoch
@@ -93,12 +96,15 @@ class TrainResult:
 
 @dataclass
 class _Run:
-    """A training under way: all that a checkpoint holds."""
+    """A training under way: all that a checkpoint holds, and how this process takes part."""
 
     config: TrainConfig
     folder: Path
+    team: Team
     net: Classifier
+    forward: Callable[[Tensor], Tensor]  # the net in training: compiled, or with gradients shared by the team
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
     mean: Tensor  # float32 (1, C, 1, 1)
     std: Tensor
     precision: str
@@ -124,16 +130,21 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     device: str | torch.device | None = None,
     weights: Floats | None = None,
+    targets: Floats | None = None,
     initial: Path | None = None,
+    team: Team = ALONE,
 ) -> TrainResult:
     """Train a model on the images of `train_indices` and leave it in folder/checkpoint.pt.
 
     images: uint8 (N, C, S, S) with the channels and size of `config`. labels: int64 (N,) in 0..class_count-1, -1 where
     there is none. train_indices: int64 (T,), at least one, no row without a label. validation_indices: int64 (V,), may
     be empty. weights: float32 (N,), how much each image counts in the loss, none negative, by default all the same.
+    targets: float32 (N, K), probabilities to learn instead of the labels of the training images, which still balance
+    the classes and count what is right; rows of other images are not looked at.
     on_epoch gets each epoch's report after its checkpoint is written; on_batch(images done, images in all) is called
     at most four times a second; should_stop is asked before each batch and ends the training with `Stopped`.
     initial: a checkpoint to start from instead of drawn weights, as far as its names and shapes agree.
+    team: this process among several that call this with the same arguments (ml.launch); only the first writes.
 
     Writes folder/checkpoint.pt after each epoch and one line of JSON to folder/metrics.jsonl. A folder with a
     checkpoint of the same config and data is gone on with, and returned at once if it is complete.
@@ -145,6 +156,7 @@ def train(
         images,
         labels,
         weights=weights,
+        targets=targets,
         train_indices=train_indices,
         validation_indices=validation_indices,
         class_count=class_count,
@@ -152,8 +164,9 @@ def train(
         device=device,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    run = _open_run(data, config, folder, initial)
-    rewrite_metrics(folder, [asdict(report) for report in run.history])
+    run = _open_run(data, config, folder, initial, team)
+    if team.is_first:
+        rewrite_metrics(folder, [asdict(report) for report in run.history])
     ticker = Ticker(on_batch, config.epochs * images_per_epoch(data, config))
     with use_threads(run.threads):
         while not run.complete:
@@ -167,7 +180,7 @@ def train(
 # --- start, resume, save ---------------------------------------------------------------------------------------
 
 
-def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path | None) -> _Run:
+def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path | None, team: Team) -> _Run:
     stored = read_checkpoint(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
     mean, std = measure_pixels(data.images, data.train_indices)
     if stored is not None:
@@ -179,7 +192,9 @@ def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path 
         _start_from(net, initial)
     precision = stored["precision"] if stored is not None else pick_precision(data.device, config.precision)
     centre, spread = (values.view(1, -1, 1, 1).to(data.device) for values in (mean, std))
-    run = _Run(config, folder, net, _make_optimizer(net, config), centre, spread, precision, threads)
+    optimizer, scaler = make_optimizer(net, config), make_scaler(data.device, precision)
+    forward = _make_forward(net, config, team)
+    run = _Run(config, folder, team, net, forward, optimizer, scaler, centre, spread, precision, threads)
     if stored is not None:
         _restore(run, stored)
     return run
@@ -209,24 +224,17 @@ def _start_from(net: Classifier, initial: Path) -> None:
     net.load_state_dict(fitting, strict=False)
 
 
+def _make_forward(net: Classifier, config: TrainConfig, team: Team) -> Callable[[Tensor], Tensor]:
+    shared = team.wrap(net)
+    return torch.compile(shared) if config.compile else shared
+
+
 def _make_net(data: TrainData, config: TrainConfig) -> Classifier:
     with _seeded(config.seed, 0, data.device):
         net = make_model(
             config.arch, channels=config.channels, class_count=data.class_count, image_size=config.image_size
         )
     return net.to(data.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _make_optimizer(net: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.99))
-    nesterov = config.momentum > 0
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=nesterov)
 
 
 def _restore(run: _Run, stored: dict[str, Any]) -> None:
@@ -236,6 +244,7 @@ def _restore(run: _Run, stored: dict[str, Any]) -> None:
     run.net.load_state_dict(stored["model"])
     if not run.complete:
         run.optimizer.load_state_dict(stored["optimizer"])
+        run.scaler.load_state_dict(stored.get("scaler", {}))
 
 
 def _save(run: _Run, data: TrainData) -> None:
@@ -253,7 +262,8 @@ def _save(run: _Run, data: TrainData) -> None:
         "model_epoch": run.model_epoch,
         "model": run.net.state_dict(),
         "optimizer": None if run.complete else run.optimizer.state_dict(),
-        "scheduler": {"step": run.epoch * steps_per_epoch(data, run.config)},  # the learning rate follows from it
+        "scaler": {} if run.complete else run.scaler.state_dict(),
+        "scheduler": {"step": run.epoch * steps_per_epoch(data, run.config)},  # the rate follows from it and history
         "best": None if run.complete else run.best,
         "history": [asdict(report) for report in run.history],
     }
@@ -266,8 +276,10 @@ def _finish_epoch(run: _Run, data: TrainData, report: EpochReport) -> None:
     run.complete = run.epoch == run.config.epochs
     if run.config.patience:
         _keep_best(run, report)
-    _save(run, data)
-    append_metrics(run.folder, asdict(report))
+    if run.team.is_first:
+        _save(run, data)
+        append_metrics(run.folder, asdict(report))
+    run.team.wait()
 
 
 def _keep_best(run: _Run, report: EpochReport) -> None:
@@ -302,20 +314,22 @@ def _summarise(run: _Run, data: TrainData) -> TrainResult:
 
 def _run_epoch(run: _Run, data: TrainData, ticker: Ticker, should_stop: Callable[[], bool]) -> EpochReport:
     epoch, config, started_s = run.epoch + 1, run.config, time.perf_counter()
-    generator = torch.Generator().manual_seed(_derive_seed(config.seed, epoch, "data"))
+    order, variety = _make_generators(run, epoch)
     totals, seen = torch.zeros(2, device=data.device), 0
     done = run.epoch * images_per_epoch(data, config)
     step, steps = run.epoch * steps_per_epoch(data, config), config.epochs * steps_per_epoch(data, config)
+    watched = [_watch(report) for report in run.history]
     run.net.train()
-    with _seeded(config.seed, epoch, data.device):  # for dropout in the architectures that have it
-        for rows in draw_batches(data, config, generator):
+    with _seeded(config.seed, epoch, data.device, run.team.rank):  # for dropout in the architectures that have it
+        for rows in draw_batches(data, config, order):
             if should_stop():
                 raise Stopped
-            _set_learning_rate(run.optimizer, learning_rate_at(config, step, steps))
-            totals += _take_step(run, data, rows, generator)
+            learning_rate = learning_rate_at(config, step, steps, losses=watched)
+            set_learning_rate(run.optimizer, learning_rate)
+            totals += _take_step(run, data, rows, variety)
             step, seen = step + 1, seen + len(rows)
             ticker.tick(done + seen)
-    loss, accuracy = (totals / seen).tolist()  # waits for the device
+    loss, accuracy = (run.team.add_up(totals) / seen).tolist()  # waits for the device
     trained_s = time.perf_counter() - started_s
     if not math.isfinite(loss):
         raise Diverged(f"the loss is {loss} in epoch {epoch}: set a lower learning_rate than {config.learning_rate:g}")
@@ -327,26 +341,39 @@ def _run_epoch(run: _Run, data: TrainData, ticker: Ticker, should_stop: Callable
         train_accuracy=accuracy,
         validation_loss=validation_loss,
         validation_accuracy=validation_accuracy,
-        learning_rate=learning_rate_at(config, step - 1, steps),
+        learning_rate=learning_rate,
         seconds=time.perf_counter() - started_s,
         images_per_second=seen / trained_s,
     )
 
 
+def _make_generators(run: _Run, epoch: int) -> tuple[torch.Generator, torch.Generator]:
+    """What the order of the images is drawn from, alike in the whole team, and their variants, in each its own."""
+    order = torch.Generator().manual_seed(_derive_seed(run.config.seed, epoch, "data"))
+    if run.team.size == 1:
+        return order, order
+    return order, torch.Generator().manual_seed(_derive_seed(run.config.seed, epoch, f"variants {run.team.rank}"))
+
+
+def _watch(report: EpochReport) -> float:
+    """The loss that the schedule "plateau" reads: of validation, or of training where nothing may validate."""
+    return report.train_loss if report.validation_loss is None else report.validation_loss
+
+
 def _take_step(run: _Run, data: TrainData, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """One optimiser step; returns (loss, number right), both summed over the batch."""
-    inputs = augment(data.fetch(rows), run.config.augmentation, generator=generator)
-    places = rows.to(data.device, non_blocking=True)
+    """One optimiser step; returns (loss, number right), both summed over this process's part of the batch."""
+    own = run.team.share(rows)
+    inputs = augment(data.fetch(own), run.config.augmentation, generator=generator)
+    places = own.to(data.device, non_blocking=True)
     given = data.labels[places]  # (B,)
+    wanted = given if data.targets is None else data.targets[places]  # (B,) or (B, K)
     with autocast(data.device, run.precision):
-        logits = run.net(normalise(inputs, run.mean, run.std))  # (B, K)
-    losses = functional.cross_entropy(logits, given, reduction="none", label_smoothing=run.config.label_smoothing)
+        logits = run.forward(normalise(inputs, run.mean, run.std))  # (B, K)
+    losses = functional.cross_entropy(logits, wanted, reduction="none", label_smoothing=run.config.label_smoothing)
     loss = (losses * data.weights[places]).mean()
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    run.optimizer.step()
+    descend(loss * (len(own) * run.team.size / len(rows)), run.optimizer, run.scaler)
     right = (logits.detach().argmax(1) == given).sum()
-    return torch.stack([loss.detach() * len(rows), right])
+    return torch.stack([loss.detach() * len(own), right])
 
 
 def _validate(run: _Run, data: TrainData) -> tuple[float, float] | tuple[None, None]:
@@ -354,31 +381,27 @@ def _validate(run: _Run, data: TrainData) -> tuple[float, float] | tuple[None, N
     if count == 0:
         return None, None
     totals = torch.zeros(2, device=data.device)
+    run.team.agree(run.net)
     run.net.eval()
     with torch.inference_mode():
-        for rows in data.validation_indices.split(VALIDATION_BATCH):
+        for rows in run.team.share(data.validation_indices).split(VALIDATION_BATCH):
             with autocast(data.device, run.precision):
                 logits = run.net(normalise(data.fetch(rows), run.mean, run.std))  # (B, K)
             given = data.labels[rows.to(data.device)]
             loss = functional.cross_entropy(logits, given, reduction="sum")
             totals += torch.stack([loss, (logits.argmax(1) == given).sum()])
-    loss_mean, accuracy = (totals / count).tolist()
+    loss_mean, accuracy = (run.team.add_up(totals) / count).tolist()
     return loss_mean, accuracy
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-
-
-def _derive_seed(seed: int, epoch: int, use: Literal["data", "torch"]) -> int:
+def _derive_seed(seed: int, epoch: int, use: str) -> int:
     digest = hashlib.sha256(f"{seed}/{epoch}/{use}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+def _seeded(seed: int, epoch: int, device: torch.device, rank: int = 0) -> Iterator[None]:
     """Within it torch's global random state follows from (seed, epoch); afterwards the old state is back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(_derive_seed(seed, epoch, "torch"))
+        torch.manual_seed(_derive_seed(seed, epoch, f"torch {rank}" if rank else "torch"))
         yield

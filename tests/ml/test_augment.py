@@ -51,6 +51,23 @@ def test_rotation_equals_scipy(images):
     np.testing.assert_allclose(out[3:13, 3:13], expected[3:13, 3:13], atol=2.0)
 
 
+def test_shear_leans_upright_lines_within_its_reach():
+    picture = torch.zeros(1, 1, 21, 21)
+    picture[..., 10] = 255.0  # an upright line through the middle
+    leans = []
+    for seed in range(40):
+        out = vary(picture, seed=seed, shear=45.0)
+        tops, bottoms = out[0, 0, 3].argmax().item(), out[0, 0, 17].argmax().item()
+        assert out[0, 0, 10].argmax().item() == 10  # the middle stays
+        leans.append((tops - bottoms) / 14)
+    assert -1 <= min(leans) < -0.7
+    assert 0.7 < max(leans) <= 1
+
+
+def test_no_shear_draws_what_was_drawn_before_there_was_one(images):
+    assert torch.equal(vary(images, rotation=5.0), vary(images, rotation=5.0, shear=0.0))
+
+
 def test_shift_stays_within_its_reach():
     picture = np.zeros((200, 1, 21, 21), np.uint8)
     picture[:, :, 10, 10] = 255

@@ -2,7 +2,7 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +12,9 @@ from sklearn.datasets import load_digits
 
 from ml.checkpoints import read_checkpoint
 from ml.predict import load_model, predict
-from ml.train import Diverged, EpochReport, Stopped, TrainConfig, TrainResult, make_config, train
+from ml.train import Diverged, EpochReport, Stopped, make_config
 from tests.ml.drawing import draw_bars, tiny_config
-
-NONE = np.empty(0, np.int64)
-
-
-def run(folder: Path, config: TrainConfig | None = None, **overrides) -> TrainResult:
-    images, labels = draw_bars(48)
-    settings = {
-        "train_indices": np.arange(40),
-        "validation_indices": np.arange(40, 48),
-        "class_count": 2,
-        "config": config or tiny_config(),
-        "folder": folder,
-    }
-    settings.update(overrides)
-    images, labels = settings.pop("images", images), settings.pop("labels", labels)
-    return train(images, labels, **settings)
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(folder / "checkpoint.pt")["model"]
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    one, other = weights_of(first), weights_of(second)
-    assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
-def timeless(reports) -> list[dict[str, object]]:
-    return [asdict(replace(report, seconds=0, images_per_second=0)) for report in reports]
+from tests.ml.trained import NONE, assert_same_weights, run, timeless, weights_of
 
 
 def read_metrics(folder: Path) -> list[EpochReport]:
@@ -113,6 +84,7 @@ import os, signal, sys
 from pathlib import Path
 import ml.checkpoints as checkpoints
 from tests.ml.drawing import draw_bars, tiny_config
+from tests.ml.trained import NONE, assert_same_weights, run, timeless, weights_of
 from ml.train import train
 import numpy as np
 
