@@ -165,8 +165,11 @@ MEASURED = {
     "macro_f1": NUMBER,
     "log_loss": NUMBER,
     "split": str,
-    "baseline": {"class": str, "accuracy": NUMBER},
-}
+    "baseline": {
+        "class": str, "accuracy": NUMBER, "macro_f1": NUMBER, "weighted_f1": NUMBER, "log_loss": NUMBER,
+        "top2": NUMBER, "auc": NUMBER,
+    },
+}  # fmt: skip
 TRAINED = {
     "run": int,
     "arch": str,
@@ -184,15 +187,26 @@ TRAINED = {
 EVALUATED = MEASURED | {
     "run": int,
     "right": int,
-    "weighted_f1": NUMBER,
-    "ece": NUMBER,
-    "top2": NUMBER,
+    **{f"{name}{end}": NUMBER for name in ("macro_f1", "weighted_f1", "ece", "top2") for end in ("", "_low", "_high")},
+    **{f"{name}{end}": MAYBE_NUMBER for name in ("log_loss", "auc") for end in ("", "_low", "_high")},
+    "weighted_auc": MAYBE_NUMBER,
+    "ece_calibrated": NUMBER,
+    "calibration": [
+        {
+            "from": NUMBER, "to": NUMBER, "n": int, "confidence": NUMBER, "accuracy": NUMBER, "accuracy_low": NUMBER,
+            "accuracy_high": NUMBER,
+        }
+    ],
     "classes": [str],
     "confusion": [[int]],
     "per_class": [
         {
-            "name": str, "support": int, "predicted": int, "right": int, "precision": MAYBE_NUMBER,
-            "recall": MAYBE_NUMBER, "recall_low": MAYBE_NUMBER, "recall_high": MAYBE_NUMBER, "f1": MAYBE_NUMBER,
+            "name": str, "support": int, "predicted": int, "right": int,
+            **{
+                f"{name}{end}": MAYBE_NUMBER
+                for name in ("precision", "recall", "specificity", "f1", "auc")
+                for end in ("", "_low", "_high")
+            },
         }
     ],
     "most_confused": [{"true": str, "predicted": str, "n": int, "share": NUMBER}],
