@@ -19,15 +19,16 @@ from ml.predict import load_model, predict
 from ml.train import Diverged, EpochReport, TrainResult
 from ml.train import train as train_model
 from workbench.errors import Cancelled, Invalid, WorkbenchError
-from workbench.models import Dataset, User
+from workbench.models import User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
-from workbench.services import queues, runs, training_sets, users
+from workbench.services import runs, training_sets, users
 from workbench.services.measures import evaluate
 from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_predictions
 from workbench.services.training_sets import TrainingSet
 from workbench.worker.context import Context
 from workbench.worker.materials import Material, Order, check_material, gather, read_order, resolve_config
+from workbench.worker.promoting import promote_if_asked
 
 
 def train(
@@ -102,10 +103,10 @@ def _check_settings(preset: str, overrides: dict[str, Any]) -> None:
     try:
         make_config(preset, **overrides)
     except ValueError as error:
-        raise Invalid(_sentence(error)) from None
+        raise Invalid(say_sentence(error)) from None
 
 
-def _sentence(error: Exception) -> str:
+def say_sentence(error: Exception) -> str:
     """What ml says begins in lower case, or with the name of a setting, which stays as it is."""
     text = str(error).rstrip(".")
     return f"{text}." if "_" in text.partition(" ")[0] else f"{text[:1].upper()}{text[1:]}."
@@ -120,8 +121,8 @@ def _train_or_say_why(context: Context, run_id: int) -> None:
             runs.cancel_run(queries.get_run(session, run_id))
         raise
     except (ValueError, Diverged, WorkbenchError) as error:
-        _fail(context, run_id, error=_sentence(error))
-        raise Invalid(_sentence(error)) from error
+        _fail(context, run_id, error=say_sentence(error))
+        raise Invalid(say_sentence(error)) from error
     except Exception as error:
         _fail(context, run_id, error=f"The training broke unexpectedly ({type(error).__name__}: {error}).")
         raise
@@ -314,31 +315,8 @@ def _write_json(path: Path, contents: dict[str, Any]) -> None:
 
 
 def _conclude(context: Context, run_id: int) -> dict[str, Any]:
-    """Promote it if that was asked for or there is none yet, and answer."""
+    """Promote it if that was asked for and it is not worse, or if there is none yet, and answer."""
+    outcome = promote_if_asked(context, run_id)
     with context.database.read() as session:
         run = queries.get_run(session, run_id)
-        dataset = session.get_one(Dataset, run.dataset_id)
-        is_first = dataset.promoted_run_id is None
-        wanted = is_first or (run.config["promote"] and dataset.promoted_run_id != run_id)
-    if wanted:
-        promote(context, run_id)
-    with context.database.read() as session:
-        run = queries.get_run(session, run_id)
-        return {**runs.report_run(run), "promoted": wanted, "first": is_first, "counts": run.config["counts"]}
-
-
-def promote(context: Context, run_id: int) -> None:
-    """`runs.promote` in short transactions: first the columns in chunks, last what makes it the promoted run."""
-    with context.database.read() as session:
-        run = queries.get_run(session, run_id)
-        dataset = session.get_one(Dataset, run.dataset_id)
-        chunks = runs.list_predicted(session, context.home, run)
-        plans = queues.plan_automatic(session, context.home, dataset=dataset, run=run)
-    for chunk in chunks:
-        with context.database.write() as session:
-            queries.update_predicted(session, chunk)
-    with context.database.write() as session:
-        run = queries.get_run(session, run_id)
-        dataset = session.get_one(Dataset, run.dataset_id)
-        queries.mark_promoted(session, dataset=dataset, run=run)
-        queues.replace_automatic(session, dataset=dataset, plans=plans)
+        return {**runs.report_run(run), **outcome, "counts": run.config["counts"]}
