@@ -1,27 +1,35 @@
-"""Architectures: our own by name in one dict literal, every torchvision classifier by its own name.
+"""Architectures: ours and the reference projects' in one dict literal, torchvision's, and other installed packages'.
 
-To add one: write `ml/models/<name>.py` with a function (channels, image_size) -> Backbone, and add it to `OWN`.
+To add one: write `ml/models/<name>.py` with a function (channels, image_size) -> Backbone, add it to `OWN`, and add its
+source, size and count to workbench/services/architectures.py. Without touching this repository: docs/architectures.md.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
-from torch import nn
 
-from ml.models import compact
+from ml.models import compact, efficientnet, mini_xception, stacks
 from ml.models.classifier import Backbone, Classifier
-from ml.vision import load_torchvision
+from ml.models.installed import NotANetwork, find_installed, make_installed
+from ml.models.published import list_published, make_published
 
-OWN: dict[str, Callable[[int, int], Backbone]] = {  # (channels, image_size) -> images to features
+Maker = Callable[[int, int], Backbone]  # (channels, image_size) -> images to features
+
+OWN: dict[str, Maker] = {
     "compact": compact.make_compact,
+    **stacks.MAKERS,
+    "mini_xception": mini_xception.make_mini_xception,
+    "efficientnet_v2_b0": efficientnet.make_efficientnet_v2_b0,
+    "efficientnet_v2_b0_dense": efficientnet.make_efficientnet_v2_b0_dense,
 }
+ENLARGED = (32, 48, 64, 96, 128, 224, 299)  # pixels: what images are enlarged to where a network needs larger ones
 
 
 def list_architectures() -> list[str]:
-    """Names that `make_model` takes: our own first, then torchvision's classifiers in alphabetical order."""
-    models = load_torchvision().models
-    return [*OWN, *models.list_models(module=models)]
+    """Names that `make_model` takes: our own, torchvision's in alphabetical order, those of other packages likewise."""
+    known = [*OWN, *list_published()]
+    return known + [name for name in find_installed() if name not in known]
 
 
 def is_architecture(name: str) -> bool:
@@ -29,57 +37,58 @@ def is_architecture(name: str) -> bool:
     return name in OWN or name in list_architectures()
 
 
-def make_model(arch: str, *, channels: int, class_count: int, image_size: int) -> Classifier:
+def make_model(
+    arch: str,
+    *,
+    channels: int,
+    class_count: int,
+    image_size: int,
+    hidden: int = 0,
+    dropout: float | None = None,
+) -> Classifier:
     """Make an untrained model for float images (B, channels, image_size, image_size), in float32 on the CPU.
 
     Its `forward` gives logits (B, class_count), its `features` the penultimate layer (B, feature_count). A
-    torchvision architecture with one channel sees the grey image three times. The weights are drawn from torch's
-    global random state: seed it first (`torch.manual_seed`) for the same model again.
+    torchvision architecture with one channel sees the grey image three times. A network that cannot take so small an
+    image sees it enlarged, to the first of ENLARGED that it can take (`model.backbone.enlarge_to`).
+    hidden: width of a layer between features and logits, 0 for none. dropout: probability for all dropouts of the
+    network (of its features, if it has none); None leaves them as its authors set them.
+    The weights are drawn from torch's global random state: seed it first (`torch.manual_seed`) for the same again.
     Raises ValueError in one sentence for an unknown name or an image size that the architecture cannot take.
     """
-    if arch in OWN:
-        backbone = OWN[arch](channels, image_size)
-    elif is_architecture(arch):
-        backbone = _make_torchvision_backbone(arch, channels, image_size)
-    else:
-        raise ValueError(
-            f"no architecture is called {arch!r}: use {', '.join(OWN)} or a torchvision classifier such as resnet18"
-        )
-    return Classifier(backbone, class_count)
+    backbone = _make_fitting(arch, _find_maker(arch, channels), channels, image_size)
+    return Classifier(backbone, class_count, hidden=hidden, dropout=dropout)
 
 
-def _make_torchvision_backbone(arch: str, channels: int, image_size: int) -> Backbone:
-    if channels not in (1, 3):
-        raise ValueError(f"{arch} takes images with 1 or 3 channels, not {channels}")
-    try:
-        net = load_torchvision().models.get_model(arch, weights=None, **_extra_arguments(arch, image_size))
-        backbone = Backbone(net, _cut_head(net), repeat_channels=3 // channels)
-        _try_forward(backbone, channels, image_size)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise ValueError(
-            f"{arch} cannot take {image_size}x{image_size} images, set another image_size: {reason}"
-        ) from error
-    return backbone
+def _find_maker(arch: str, channels: int) -> Maker:
+    if arch in OWN and not arch.startswith("efficientnet"):
+        return OWN[arch]
+    if arch in OWN or arch in list_published():
+        if channels not in (1, 3):
+            raise ValueError(f"{arch} takes images with 1 or 3 channels, not {channels}")
+        return OWN.get(arch, partial(make_published, arch))
+    if arch in (installed := find_installed()):
+        return partial(make_installed, installed[arch])
+    raise ValueError(
+        f"no architecture is called {arch!r}: use {', '.join(OWN)} or a torchvision classifier such as resnet18"
+    )
 
 
-def _extra_arguments(arch: str, image_size: int) -> dict[str, Any]:
-    if arch.startswith("vit_"):
-        return {"image_size": image_size}
-    if arch.startswith("maxvit"):
-        return {"input_size": (image_size, image_size)}
-    if arch in ("googlenet", "inception_v3"):
-        return {"aux_logits": False, "init_weights": True}
-    return {}
-
-
-def _cut_head(net: nn.Module) -> int:
-    """Replace the last linear (squeezenet: 1x1 convolution) layer by the identity; return the width of its input."""
-    layers = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    name, head = layers[-1]
-    parent, _, leaf = name.rpartition(".")
-    setattr(net.get_submodule(parent), leaf, nn.Identity())
-    return head.in_features if isinstance(head, nn.Linear) else head.in_channels
+def _make_fitting(arch: str, maker: Maker, channels: int, image_size: int) -> Backbone:
+    """The backbone for images of this size, which it sees enlarged if it must."""
+    reason = ""
+    for size in (image_size, *(larger for larger in ENLARGED if larger > image_size)):
+        try:
+            backbone = maker(channels, size)
+            _try_forward(backbone, channels, size)
+        except NotANetwork:
+            raise
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = reason or str(error).split("\n", 1)[0]
+            continue
+        backbone.enlarge_to = size if size != image_size else 0
+        return backbone
+    raise ValueError(f"{arch} cannot take {image_size}x{image_size} images, set another image_size: {reason}")
 
 
 def _try_forward(backbone: Backbone, channels: int, image_size: int) -> None:

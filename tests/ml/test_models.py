@@ -79,8 +79,7 @@ def test_resnet_features_equal_those_of_the_whole_net():
     ("arch", "channels", "image_size", "sentence"),
     [
         ("nothing", 1, 48, "no architecture is called 'nothing'"),
-        ("alexnet", 1, 24, "alexnet cannot take 24x24 images, set another image_size"),
-        ("vit_b_16", 1, 50, "vit_b_16 cannot take 50x50 images"),
+        ("vit_b_16", 1, 300, "vit_b_16 cannot take 300x300 images, set another image_size"),
         ("resnet18", 4, 48, "resnet18 takes images with 1 or 3 channels, not 4"),
     ],
 )

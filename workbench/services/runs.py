@@ -16,7 +16,7 @@ from workbench.models import Dataset, Run, User, utc_now
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
 from workbench.queries import runs as queries
-from workbench.services.architectures import ARCHITECTURES
+from workbench.services import architectures
 from workbench.services.predictions import load_predictions
 from workbench.services.protection import is_marked
 from workbench.services.versions import VersionRow, hash_rows, states_at
@@ -99,8 +99,8 @@ def find_basis(session: Session, dataset: Dataset) -> Basis:
 
 
 def _check_request(dataset: Dataset, *, arch: str, preset: str, folds: int, seed: int, from_run: Run | None) -> None:
-    if arch not in ARCHITECTURES:
-        raise Invalid(f"There is no architecture “{arch}”; there are: {', '.join(ARCHITECTURES)}.", arch="Not known.")
+    if not architectures.is_known(arch):
+        raise Invalid(architectures.tell_unknown(arch), arch="Not known.")
     if preset not in PRESETS:
         raise Invalid(f"There is no preset “{preset}”; use {', '.join(PRESETS)}.", preset="Not known.")
     if folds not in (0, *range(2, 21)):
