@@ -16,7 +16,6 @@ _CHUNK = 500  # bound variables per statement
 # Built once: read with every decision, and building a statement costs as much as running it.
 _line = Decision.__table__.c  # plain columns: asked of the mapped class, the same rows cost twice as much
 _UNDOING = select(_line.id, _line.action, _line.undoes).where(_line.undoes.in_(bindparam("actions", expanding=True)))
-_HAS_LINES = select(_line.id).where(_line.image_id == bindparam("image_id")).limit(1)
 _HAS_ACTION = select(_line.id).where(_line.action == bindparam("action")).limit(1)
 _OF_IMAGES = select(Decision).where(Decision.image_id.in_(bindparam("image_ids", expanding=True))).order_by(Decision.id)
 
@@ -87,11 +86,6 @@ def get_first_ids(session: Session, actions: Iterable[str]) -> dict[str, int]:
     """Action -> its first line."""
     query = select(Decision.action, func.min(Decision.id)).where(Decision.action.in_(list(actions)))
     return {row[0]: row[1] for row in session.execute(query.group_by(Decision.action))}
-
-
-def has_lines(session: Session, image_id: int) -> bool:
-    """Whether anything was ever said about an image."""
-    return session.scalar(_HAS_LINES, {"image_id": image_id}) is not None
 
 
 def has_action(session: Session, action: str) -> bool:

@@ -130,7 +130,7 @@ def _holdable() -> Select[Any]:
     user_id: ColumnElement[int] = bindparam("user_id", type_=QueueItem.id.type)
     return select(QueueItem).where(
         QueueItem.id.in_(bindparam("item_ids", expanding=True)),
-        QueueItem.queue_id + 0 == bindparam("queue_id"),  # by no index, or it reads all open items of the queue
+        is_of(bindparam("queue_id")),
         QueueItem.done_action.is_(None),
         _is_unheld(user_id, bindparam("now", type_=_MOMENT), bindparam("far", type_=_MOMENT)),
         asks(user_id),
@@ -202,6 +202,11 @@ def _is_unheld(user_id: Any, now: Any, far: Any) -> ColumnElement[bool]:
     )
 
 
+def find_item(session: Session, queue_id: int, item_id: int) -> QueueItem | None:
+    """An item of this queue with its image, which whoever answers asks for next. One statement."""
+    return session.scalar(_ITEM, {"item_id": item_id, "queue_id": queue_id})
+
+
 def get_item_of_image(session: Session, queue_id: int, image_id: int) -> QueueItem | None:
     query = select(QueueItem).where(QueueItem.image_id == image_id, QueueItem.queue_id == queue_id)
     return session.scalar(query.options(*_WITH_IMAGE).order_by(QueueItem.position).limit(1))
@@ -219,19 +224,24 @@ def count_waiting(session: Session, queue: Queue, *, user_id: int) -> tuple[int,
 
 def get_progress(session: Session, queue: Queue) -> Progress:
     """Costs the same whatever the queue's length: the queue counts, and the newest fifty are read by index."""
-    recent = session.scalars(_RECENT, {"queue_id": queue.id}).all()
-    return Progress(
-        size=queue.size, done=queue.done, hits=queue.hits, recent=len(recent), recent_hits=sum(map(bool, recent))
-    )
+    recent, hits = session.execute(_RECENT, {"queue_id": queue.id}).one()
+    return Progress(size=queue.size, done=queue.done, hits=queue.hits, recent=recent, recent_hits=hits)
 
 
 _item = QueueItem.__table__.c
-_RECENT = (
+_ITEM = (
+    select(QueueItem)
+    .options(joinedload(QueueItem.image))
+    .where(QueueItem.id == bindparam("item_id"), QueueItem.queue_id == bindparam("queue_id"))
+)
+_HITS = (
     select(_item.hit)
     .where(_item.queue_id == bindparam("queue_id"), _item.done_line.is_not(None))
     .order_by(_item.done_line.desc())
     .limit(RECENT)
+    .subquery()
 )
+_RECENT = select(func.count(), func.count(case((_HITS.c.hit, 1)))).select_from(_HITS)
 
 
 def list_pool(

@@ -4,13 +4,13 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, case, func, select
+from sqlalchemy import Row, Select, bindparam, case, func, literal_column, select, union_all
 from sqlalchemy.orm import Session, joinedload
 
 from workbench.models import IMAGE_KINDS, Decision, Image, Queue, QueueItem, Vote
 
 # Plain tables: asked of mapped classes, the same rows cost twice as much.
-_image, _vote, _item = Image.__table__.c, Vote.__table__.c, QueueItem.__table__.c
+_image, _vote, _item, _line = (table.__table__.c for table in (Image, Vote, QueueItem, Decision))
 _PICTURE = (
     _image.id,
     _image.path,
@@ -36,6 +36,10 @@ _COPIES = (
     .order_by(_image.id)
     .limit(12)
 )
+_SOME_AND_COPIES = union_all(
+    _SOME.add_columns(literal_column("0").label("is_copy")),
+    select(*_COPIES.subquery().c, literal_column("1").label("is_copy")),
+)
 _VOTES = (
     select(_vote.option, _vote.class_id, _vote["count"])
     .where(_vote.image_id == bindparam("image_id"), _vote["count"] > 0)
@@ -46,7 +50,19 @@ _PREVIOUS = (
     .where(_item.queue_id == bindparam("queue_id"), _item.position < bindparam("position"))
     .order_by(_item.position.desc())
     .limit(1)
+    .scalar_subquery()
 )
+_HAS_LINES = select(_line.id).where(_line.image_id == bindparam("image_id")).exists()
+_SHOWN = select(Image, _PREVIOUS, _HAS_LINES).where(Image.id == bindparam("image_id"))
+
+
+def get_with_copies(
+    session: Session, image: Image, image_ids: Sequence[int]
+) -> tuple[dict[int, Picture], list[Picture]]:
+    """What `get_pictures` and `list_copies` tell, in one statement."""
+    given = {"ids": image_ids, "dataset_id": image.dataset_id, "pixels": image.pixel_sha256, "image_id": image.id}
+    rows = session.execute(_SOME_AND_COPIES, given).all()
+    return {row[0]: row for row in rows}, [row for row in rows if row.is_copy]
 
 
 def get_pictures(session: Session, image_ids: Sequence[int]) -> dict[int, Picture]:
@@ -67,9 +83,11 @@ def list_votes(session: Session, image_id: int) -> list[Picture]:
     return list(session.execute(_VOTES, {"image_id": image_id}))
 
 
-def get_previous_id(session: Session, item: QueueItem) -> int | None:
-    """The item before this one, decided or not."""
-    return session.scalar(_PREVIOUS, {"queue_id": item.queue_id, "position": item.position})
+def get_shown(session: Session, item: QueueItem) -> tuple[Image, int | None, bool]:
+    """The item's image, the item before it, decided or not, and whether the log says anything about the image."""
+    given = {"image_id": item.image_id, "queue_id": item.queue_id, "position": item.position}
+    image, previous_id, has_lines = session.execute(_SHOWN, given).one()
+    return image, previous_id, has_lines
 
 
 def list_first_of_class(session: Session, *, dataset_id: int, class_id: int, limit: int) -> list[Picture]:

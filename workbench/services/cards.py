@@ -86,7 +86,7 @@ def make_card(
     session: Session, home: Home, dataset: Dataset, classes: Sequence[Class], *, queue: Queue, item: QueueItem
 ) -> Card:
     """A constant number of statements. classes: all of the data set."""
-    image = session.get_one(Image, item.image_id)
+    image, previous_id, has_lines = queries.get_shown(session, item)
     by_id = {cls.id: cls for cls in classes}
     said = find_predictions(home, queue.run_id or dataset.promoted_run_id)
     suggested = _open_root(item.suggested_id, classes)
@@ -95,7 +95,7 @@ def make_card(
     near = predictions.nearest(said, image.id, _NEIGHBOURS) if said else []
     typical = {cls.id: _list_typical(said, cls, but=image) for cls in compared}
     wanted = [found for found, _ in near] + [found for ids in typical.values() for found in ids[:_AT_FIRST]]
-    pictures = queries.get_pictures(session, sorted(set(wanted)))
+    pictures, copies = queries.get_with_copies(session, image, sorted(set(wanted)))
     return Card(
         item=item,
         image=image,
@@ -118,17 +118,10 @@ def make_card(
         examples=[
             (cls, _examples(session, dataset, cls, typical[cls.id], pictures)) for cls in dict.fromkeys(compared)
         ],
-        copies=[(copy, by_id.get(copy.label_id or 0)) for copy in queries.list_copies(session, image)],
-        log=_list_log(session, dataset, image),
-        previous_id=queries.get_previous_id(session, item),
+        copies=[(copy, by_id.get(copy.label_id or 0)) for copy in copies],
+        log=history.list_entries(session, dataset, image_id=image.id, limit=8) if has_lines else [],
+        previous_id=previous_id,
     )
-
-
-def _list_log(session: Session, dataset: Dataset, image: Image) -> list[Entry]:
-    """Most images were never touched: the look that tells so is all that they cost."""
-    if not log.has_lines(session, image.id):
-        return []
-    return history.list_entries(session, dataset, image_id=image.id, limit=8)
 
 
 def find_predictions(home: Home, run_id: int | None) -> Predictions | None:

@@ -87,7 +87,7 @@ def submit(
     by_flags = by_flags or protection.follows_flags(session, queue_id)
     lines = protection.protect(session, dataset, lines, by_flags=by_flags, forced=forced)
     _write(session, dataset, user, [(action, line) for line in lines], queue_id=queue_id, seconds=seconds)
-    refresh(session, dataset, lines, action=action, classes=classes)
+    refresh(session, dataset, lines, action=action, is_new=True, classes=classes)
     return action
 
 
@@ -310,16 +310,20 @@ def refresh(
     lines: Iterable[Line | Decision],
     *,
     action: str,
+    is_new: bool = False,
     classes: Sequence[Any] | None = None,
 ) -> None:
-    """Bring the rows that an action touches to what the log says now. classes: as they were read just before."""
+    """Bring the rows that an action touches to what the log says now.
+
+    is_new: the action was written just now, so that nobody can have undone it. classes: as they were read just before.
+    """
     lines = list(lines)
     if any(line.kind in CLASS_KINDS for line in lines):
         refresh_classes(session, dataset)
         classes = None
     image_ids = sorted({line.image_id for line in lines if line.image_id is not None})
     if image_ids:
-        refresh_images(session, dataset, image_ids, classes=classes)
+        refresh_images(session, dataset, image_ids, newest=action if is_new else None, classes=classes)
         refresh_flags(session, duplicates.list_groups_holding(session, image_ids))
     if any(line.kind == "class_merge" for line in lines):
         refresh_flags(session, duplicates.list_group_ids(session, dataset_id=dataset.id))
@@ -332,15 +336,23 @@ def refresh(
 
 
 def refresh_images(
-    session: Session, dataset: Dataset, image_ids: Sequence[int], *, classes: Sequence[Any] | None = None
+    session: Session,
+    dataset: Dataset,
+    image_ids: Sequence[int],
+    *,
+    newest: str | None = None,
+    classes: Sequence[Any] | None = None,
 ) -> None:
-    """Fold the log of each image again and store what comes out, in the items of queues too."""
+    """Fold the log of each image again and store what comes out, in the items of queues too.
+
+    newest: an action that nobody can have undone.
+    """
     session.flush()
     roots = follow_merges({row.id: row.merged_into_id for row in classes or _read_classes(session, dataset)})
     for start in range(0, len(image_ids), _CHUNK):
         chunk = image_ids[start : start + _CHUNK]
         found = log.list_image_decisions(session, chunk)
-        traced = log.trace(session, {line.action for lines in found.values() for line in lines})
+        traced = log.trace(session, {line.action for lines in found.values() for line in lines} - {newest})
         logs: dict[int, ImageLog] = {}
         with session.no_autoflush:  # one flush for all that changes
             for image in _get_images(session, chunk):

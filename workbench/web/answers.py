@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from workbench.db import Savepoint
 from workbench.errors import Conflict, Invalid, WorkbenchError
 from workbench.models import Dataset, Image, Queue, QueueItem, utc_now
-from workbench.queries.rows import get_row
+from workbench.queries import queues as queries
 from workbench.services import cards, history, leases
 from workbench.web import card_pages
 from workbench.web.accounts import me, needs
@@ -149,14 +149,9 @@ def _number(found: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
-def _find_item(queue: Queue, item_id: int) -> QueueItem | None:
-    item = get_row(db(), QueueItem, item_id)
-    return item if item is not None and item.queue_id == queue.id else None
-
-
 def _take(queue: Queue, sent: Sent) -> Result:
     """Inside a savepoint: what cannot be taken leaves nothing behind and does not hold up the others."""
-    item = _find_item(queue, sent.item)
+    item = queries.find_item(db(), queue.id, sent.item)
     if item is None:
         return Result(sent, "refused", "This image is no longer in the queue; it was rebuilt, or its split was frozen.")
     position = item.position
@@ -198,7 +193,7 @@ def _foretell(item: QueueItem, image: Image, answer: cards.Answer) -> Told:
 
 def _give_back(queue: Queue, item_id: int) -> None:
     """What a page held that is being left; another page of the same person keeps what it holds."""
-    item = _find_item(queue, item_id)
+    item = queries.find_item(db(), queue.id, item_id)
     if item is not None:
         leases.give_back(db(), item=item, user=me())
 
@@ -253,7 +248,7 @@ def _show_results(desk: card_pages.Desk, results: Sequence[Result]) -> list[dict
 
 def _show_again(desk: card_pages.Desk, result: Result) -> str:
     """The card as it stands now, with why the answer was not taken."""
-    item = _find_item(desk.queue, result.sent.item)
+    item = queries.find_item(db(), desk.queue.id, result.sent.item)
     if item is None:
         return ""
     if result.status == "conflict":

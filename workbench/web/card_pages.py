@@ -51,17 +51,15 @@ class Desk:
         )
 
     def render_progress(self) -> str:
-        pieces: Any = current_app.jinja_env.get_template("review/_pieces.html").module
-        return str(pieces.progress_line(self.progress, self.queue))
+        return str(_pieces().progress_line(self.progress, self.queue))
 
     def render_recent(self, saved: Mapping[str, Told | None]) -> dict[str, str]:
         """Action -> its entry of the strip. saved: what is known of each; what is not is looked up in the log."""
-        entry = current_app.jinja_env.get_template("review/_recent.html")
         found = {action: told.make(action, self.classes) for action, told in saved.items() if told}
         if len(found) < len(saved):
             newest = history.list_recent(db(), self.dataset, self.classes, user=me(), limit=min(len(saved) + 2, 20))
             found |= {one.action: one for one in newest if one.action in saved and one.action not in found}
-        return {action: entry.render(dataset=self.dataset, one=one) for action, one in found.items()}
+        return {action: str(_pieces().strip_entry(one, self.dataset)) for action, one in found.items()}
 
     def describe(
         self,
@@ -100,6 +98,11 @@ class Desk:
     def list_recent(self) -> list[Recent]:
         """The strip: what the reviewer decided last."""
         return history.list_recent(db(), self.dataset, self.classes, user=me()) if me().may("reviewer") else []
+
+
+def _pieces() -> Any:
+    """The macros that the card and the grid share."""
+    return current_app.jinja_env.get_template("review/_pieces.html").module
 
 
 def is_blind(queue: Queue) -> bool:
