@@ -170,7 +170,8 @@ def _free_items() -> Select[Any]:
 
 def is_of(queue_id: Any) -> ColumnElement[bool]:
     """For items that are named by their ids: by no index, or SQLite reads all items of the queue to find them."""
-    return QueueItem.queue_id + 0 == queue_id
+    found: ColumnElement[bool] = QueueItem.queue_id + 0 == queue_id
+    return found
 
 
 def asks(user_id: Any) -> ColumnElement[bool]:
