@@ -28,6 +28,7 @@ from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_
 from workbench.services.training_sets import TrainingSet
 from workbench.worker.context import Context
 from workbench.worker.materials import Material, Order, check_material, gather, read_order, resolve_config
+from workbench.worker.probing import probe_run
 from workbench.worker.promoting import promote_if_asked
 
 
@@ -59,6 +60,7 @@ def train(
         run = _open_run(context, dataset=dataset, from_run=from_run, promote=promote, asked=asked)
     with runs.claim(context.home, run):
         _train_unless_done(context, run)
+        probe_run(context, run=run)
         return _conclude(context, run)
 
 
