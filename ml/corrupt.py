@@ -70,7 +70,7 @@ def _compress(images: Tensor, strength: float, generator: torch.Generator) -> Te
     out = np.empty_like(pixels)
     for row, picture in enumerate(pixels):
         _, data = cv2.imencode(".jpg", picture, options)
-        out[row] = cv2.imdecode(data, cv2.IMREAD_UNCHANGED).reshape(picture.shape)
+        out[row] = np.reshape(np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED)), picture.shape)
     return torch.from_numpy(out).permute(0, 3, 1, 2).to(images.device, torch.float32)  # (N, C, H, W)
 
 
