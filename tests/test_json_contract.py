@@ -119,6 +119,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "user add": ("user", "add", "dora", "--role", "lead"),
         "user invite": ("user", "invite", "--role", "viewer", "--note", "Ann"),
         "login-link": ("login-link", "dora"),
+        "promote": ("promote", "2", "--reason", "a newer one"),
         "log": ("log", *data),
         "check": ("check",),
         "backup": ("backup", folder / "all.tar.gz"),
@@ -212,14 +213,24 @@ EVALUATED = MEASURED | {
     "most_confused": [{"true": str, "predicted": str, "n": int, "share": NUMBER}],
 }  # fmt: skip
 INTERVAL = {"accuracy": NUMBER, "low": NUMBER, "high": NUMBER}
-COMPARED = {
-    "a": int, "b": int, "split": str, "n": int, "a_accuracy": INTERVAL, "b_accuracy": INTERVAL, "difference": NUMBER,
-    "cleaned_with_own_flags": bool,
-    "low": NUMBER, "high": NUMBER, "p": NUMBER, "sentence": str,
+TESTED = {
+    "split": str, "n": int, "a_accuracy": INTERVAL, "b_accuracy": INTERVAL, "difference": NUMBER, "low": NUMBER,
+    "high": NUMBER, "p": NUMBER, "verdict": str, "cleaned_with_own_flags": bool,
+}  # fmt: skip
+BOTH = {"a": NUMBER, "b": NUMBER, "difference": NUMBER, "low": NUMBER, "high": NUMBER}
+COMPARED = TESTED | {
+    "a": int, "b": int, "sentence": str, "balanced_accuracy": BOTH, "macro_f1": BOTH,
     "flipped": {"a_right": [int], "b_right": [int], "both_wrong": [int]},
     "per_class": [
-        {"class": str, "n": int, "a_recall": MAYBE_NUMBER, "b_recall": MAYBE_NUMBER, "difference": MAYBE_NUMBER}
+        {
+            "class": str, "n": int, "a_recall": MAYBE_NUMBER, "b_recall": MAYBE_NUMBER,
+            **dict.fromkeys(("difference", "low", "high", "p"), MAYBE_NUMBER),
+        }
     ],
+}  # fmt: skip
+PROMOTION = {
+    "promoted": bool, "how": str, "by": str, "at": str, "automatic": bool, "reason": str, "passes": bool,
+    "sentence": str, "against": int, "test": TESTED,
 }  # fmt: skip
 REFUSED = [{"path": str, "reason": str}]
 QUEUE_BUILT = {"queue": int, "recipe": str, "size": int, "without": MAYBE_TEXT}
@@ -264,11 +275,12 @@ CONTRACT: dict[str, Any] = {
             }
         ],
     },
-    "train": TRAINED,
-    "train again": TRAINED,
+    "train": TRAINED | {"promotion": dict},  # as of `promote`
+    "train again": TRAINED | {"promotion": type(None)},
     "evaluate": EVALUATED | {"cleaned_with_own_flags": bool},
     "evaluate against": EVALUATED | {"cleaned_with_own_flags": bool, "against": COMPARED},
     "evaluate on": EVALUATED | {"refused": REFUSED},
+    "promote": {"run": int, "promoted": bool, "promotion": PROMOTION},
     "predict": {
         "run": int, "classes": [str], "refused": REFUSED,
         "images": [{"path": str, "predicted": str, "confidence": NUMBER, "probabilities": {str: NUMBER}}],

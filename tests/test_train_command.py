@@ -92,9 +92,7 @@ def test_train_tells_people_the_accuracy_with_n_interval_and_baseline(trained: t
     assert first.startswith("Run 1: compact, 4 epochs on 36 images in ")
     assert second.startswith("Accuracy ")
     assert "n = 12, test); always saying rows gives 33.3%." in second
-    assert (
-        third == "It is promoted, the first of this data set: its predictions are on the pages and its queues are open."
-    )
+    assert third == "Promoted as the first of this data set. Its predictions are on the pages and its queues are open."
     assert fourth.startswith("Next: review the queues")
 
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "unfreeze": "workbench.cli.splits:unfreeze",
     "train": "workbench.cli.runs:train",
     "evaluate": "workbench.cli.runs:evaluate",
+    "promote": "workbench.cli.promoting:promote",
     "predict": "workbench.cli.runs:predict",
     "queue": "workbench.cli.queues:queue",
     "decide": "workbench.cli.decisions:decide",

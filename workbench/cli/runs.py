@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from workbench.cli.frame import ProgressBar, Workbench, command
+from workbench.cli.promoting import tell_promotion
 from workbench.errors import Invalid
 from workbench.queries import runs as queries
 from workbench.services import comparisons, evaluations, runs
@@ -13,14 +14,16 @@ from workbench.services import comparisons, evaluations, runs
 
 @command("train")
 @click.option("--dataset", required=True, help="Name of the data set.")
-@click.option("--arch", default="compact", show_default=True, help="compact, or a torchvision classifier by its name.")
+@click.option("--arch", help="compact, or a torchvision classifier by its name.")
 @click.option("--preset", type=click.Choice(runs.PRESETS), default="quick", show_default=True, help="How long.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images, instead of the preset's.")
 @click.option("--folds", default=0, show_default=True, help="Predict the training images by cross-validation, 2 to 20.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds, equal runs.")
 @click.option("--from", "from_run", type=int, metavar="RUN", help="Start from the weights of this run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the training; repeatable.")
-@click.option("--promote", is_flag=True, help="Show this run's predictions on the pages (the first run is, anyway).")
+@click.option(
+    "--promote", is_flag=True, help="Show it on the pages if it is not worse than the run there (the first is, anyway)."
+)
 def train(bench: Workbench, dataset: str, settings: tuple[str, ...], **asked: Any) -> None:
     """Train a model on the present labels. Run again after a kill, it goes on where it was."""
     with ProgressBar() as progress:
@@ -51,10 +54,12 @@ def _tell_training(found: dict[str, Any]) -> str:
         lines.append(f"{counts['leaked']:,} training images were left out: they are copies of images measured on.")
     if counts["unreadable"]:
         lines.append(f"{counts['unreadable']:,} images could not be read: {', '.join(counts['unreadable_paths'][:3])}")
+    if found["promotion"]:
+        lines.append(tell_promotion(found["promotion"]))
     if found["promoted"]:
-        reason = ", the first of this data set" if found["first"] else ""
-        lines.append(f"It is promoted{reason}: its predictions are on the pages and its queues are open.")
         lines.append("Next: review the queues (workbench serve), then train again and compare.")
+    elif found["promotion"]:
+        lines.append(f"Next: workbench promote {found['run']} --reason TEXT, if it is to be shown all the same.")
     else:
         lines.append(f"Next: workbench evaluate {found['run']} --against RUN, or train with --promote to show it.")
     return "\n".join(lines)
