@@ -15,10 +15,13 @@ SCHEDULES = ("cosine", "constant", "step", "plateau")
 SAMPLINGS = ("each", "balanced")
 
 SMALL_BATCH = 64  # images
+MOST_WIDTH, MOST_LAYERS = 65_536, 64  # of a stack
 
 RANGES: dict[str, tuple[float, float]] = {  # lowest and highest value, both allowed
     "image_size": (4, 1024),
     "channels": (1, 16),
+    "dropout": (-1.0, 0.99),
+    "hidden": (0, 65_536),
     "epochs": (1, 10_000),
     "min_steps": (0, 1_000_000),
     "batch_size": (1, 65_536),
@@ -53,6 +56,9 @@ class TrainConfig:
     arch: str = "compact"  # a name of ml.models
     image_size: int = 48  # side of the square images, pixels
     channels: int = 1  # 1 grey, 3 colour
+    widths: str = ""  # of the layers of a plain stack (ml.models.stacks), such as "64,,32": 64, as it is, 32
+    dropout: float = -1.0  # probability of all dropouts of the network; -1: as its authors set them
+    hidden: int = 0  # width of a layer between features and classes; 0: none
     epochs: int = 10  # each with its report, validation and checkpoint
     min_steps: int = 300  # optimiser steps at least, about: small data sets take smaller batches and more passes
     batch_size: int = 128  # images per optimiser step, at most (see plan_passes)
@@ -86,11 +92,29 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         parse_region(self.mask)
+        read_widths(self.widths)
 
     @property
     def augmentation(self) -> Augmentation:
         """The variations in force: `augment`, without mirror images where `flip` is off."""
         return self.augment if self.flip else replace(self.augment, flip=0.0)
+
+
+def read_widths(words: str) -> tuple[int, ...]:
+    """The widths of a config, 0 for a layer that stays as it is. Raises ValueError in one sentence for other words."""
+    parts = [part.strip() for part in words.split(",")] if words else []
+    if not all(part == "" or (part.isascii() and part.isdecimal() and 0 < int(part) <= MOST_WIDTH) for part in parts):
+        raise ValueError(f"widths must be whole numbers from 1 to {MOST_WIDTH}, such as 64,,32, not {words!r}")
+    return tuple(int(part or 0) for part in parts)
+
+
+def _set_width(words: str, place: str, value: Any) -> str:
+    """The widths with that of the layer `place`, counted from 1, set."""
+    if not (place.isascii() and place.isdecimal() and 1 <= int(place) <= MOST_LAYERS):
+        raise ValueError(f"a layer of widths has a number from 1 to {MOST_LAYERS}, not {place!r}")
+    parts = [*words.split(","), *[""] * MOST_LAYERS][: max(int(place), len(words.split(",")))]
+    parts[int(place) - 1] = str(value)
+    return ",".join(parts)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -111,6 +135,7 @@ def make_config(preset: str = "quick", **overrides: Any) -> TrainConfig:
     """Make a config from a preset and overrides of single fields, whose values may be strings.
 
     A strength of the augmentation is named `augment.<name>`; `augment` itself takes an Augmentation, a dict or JSON.
+    The width of a layer is named `widths.<number>`, counted from 1.
     Whoever sets `epochs` gets just that many passes over the data, unless `min_steps` is set too.
     Raises ValueError in one sentence for an unknown preset, key, or value that is out of range or no number.
     """
@@ -154,6 +179,8 @@ def _override(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfig:
             strengths |= _parse_strengths(value)
         elif key.startswith("augment."):
             strengths |= _parse_strengths({key.removeprefix("augment."): value})
+        elif key.startswith("widths."):
+            changes["widths"] = _set_width(changes.get("widths", config.widths), key.removeprefix("widths."), value)
         else:
             changes[key] = _parse(key, value, _types(config))
     return replace(config, augment=Augmentation(**strengths), **changes)

@@ -32,7 +32,7 @@ from ml.batches import (
 from ml.checkpoints import CHECKPOINT, append_metrics, read_checkpoint, rewrite_metrics, write_checkpoint
 from ml.configs import PRESETS, TrainConfig, make_config, plan_passes, read_config
 from ml.devices import autocast, pick_precision, plan_threads, use_threads
-from ml.models import make_model
+from ml.models import make_net
 from ml.models.classifier import Classifier, count_parameters
 from ml.optimizers import descend, make_optimizer, make_scaler, set_learning_rate
 from ml.predict import Images, normalise
@@ -231,9 +231,7 @@ def _make_forward(net: Classifier, config: TrainConfig, team: Team) -> Callable[
 
 def _make_net(data: TrainData, config: TrainConfig) -> Classifier:
     with _seeded(config.seed, 0, data.device):
-        net = make_model(
-            config.arch, channels=config.channels, class_count=data.class_count, image_size=config.image_size
-        )
+        net = make_net(config, data.class_count)
     return net.to(data.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

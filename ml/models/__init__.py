@@ -4,11 +4,12 @@ To add one: write `ml/models/<name>.py` with a function (channels, image_size) -
 source, size and count to workbench/services/architectures.py. Without touching this repository: docs/architectures.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
+from ml.configs import TrainConfig, read_widths
 from ml.models import compact, efficientnet, mini_xception, stacks
 from ml.models.classifier import Backbone, Classifier
 from ml.models.installed import NotANetwork, find_installed, make_installed
@@ -45,6 +46,7 @@ def make_model(
     image_size: int,
     hidden: int = 0,
     dropout: float | None = None,
+    widths: Sequence[int] = (),
 ) -> Classifier:
     """Make an untrained model for float images (B, channels, image_size, image_size), in float32 on the CPU.
 
@@ -52,12 +54,30 @@ def make_model(
     torchvision architecture with one channel sees the grey image three times. A network that cannot take so small an
     image sees it enlarged, to the first of ENLARGED that it can take (`model.backbone.enlarge_to`).
     hidden: width of a layer between features and logits, 0 for none. dropout: probability for all dropouts of the
-    network (of its features, if it has none); None leaves them as its authors set them.
+    network (of its features, if it has none); None leaves them as its authors set them. widths: of the layers of a
+    plain stack (ml.models.stacks).
     The weights are drawn from torch's global random state: seed it first (`torch.manual_seed`) for the same again.
     Raises ValueError in one sentence for an unknown name or an image size that the architecture cannot take.
     """
-    backbone = _make_fitting(arch, _find_maker(arch, channels), channels, image_size)
-    return Classifier(backbone, class_count, hidden=hidden, dropout=dropout)
+    maker = _find_maker(arch, channels)
+    if any(widths):
+        if arch not in stacks.MAKERS:
+            raise ValueError(f"{arch} has no widths to set; {', '.join(stacks.MAKERS)} have")
+        maker = partial(stacks.MAKERS[arch], widths=widths)
+    return Classifier(_make_fitting(arch, maker, channels, image_size), class_count, hidden=hidden, dropout=dropout)
+
+
+def make_net(config: TrainConfig, class_count: int) -> Classifier:
+    """`make_model` as a config says."""
+    return make_model(
+        config.arch,
+        channels=config.channels,
+        class_count=class_count,
+        image_size=config.image_size,
+        hidden=config.hidden,
+        dropout=config.dropout if config.dropout >= 0 else None,
+        widths=read_widths(config.widths),
+    )
 
 
 def _find_maker(arch: str, channels: int) -> Maker:

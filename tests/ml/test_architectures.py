@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from ml.configs import make_config
 from ml.models import OWN, installed, list_architectures, make_model
 from ml.models.classifier import Classifier, count_parameters, count_with_statistics
 from ml.models.published import make_published
+from ml.predict import load_model, predict
+from ml.train import train
 from tests.installed import POINTS, installed_nets
 from workbench.services import architectures
 from workbench.services.architectures import ARCHITECTURES, REFERENCE
@@ -156,6 +159,45 @@ def test_dropout_does_something_where_the_network_has_none(arch: str) -> None:
     assert not torch.equal(first, second)
     model.eval()
     assert torch.equal(model(image), model(image))
+
+
+# --- widths -----------------------------------------------------------------------------------------------------
+
+
+def test_widths_of_a_stack_are_set_layer_by_layer() -> None:
+    model = make_model("three_conv", channels=1, class_count=3, image_size=32, widths=(64, 0, 32, 96))
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert [layer.weight.shape[0] for layer in layers] == [64, 64, 32, 96, 3]
+    assert make_model("cnn1", channels=1, class_count=3, image_size=32, widths=()).backbone.feature_count == 528
+
+
+@pytest.mark.parametrize(
+    ("arch", "widths", "sentence"),
+    [
+        ("compact", (64,), "compact has no widths to set; three_conv, cnn1, cnn2, cnn3, cnn4, vgg10 have"),
+        ("three_conv", (8, 8, 8, 8, 8), "it has 4 layers, and widths for 5"),
+    ],
+)
+def test_widths_that_an_architecture_does_not_have_are_refused(arch: str, widths: tuple[int], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make_model(arch, channels=1, class_count=3, image_size=32, widths=widths)
+
+
+def test_a_checkpoint_brings_back_widths_hidden_layer_and_dropout(tmp_path: Path) -> None:
+    config = make_config(
+        "quick", arch="three_conv", image_size=16, epochs=1, widths="4,4,4,8", hidden=5, dropout=0.5, threads=1,
+        precision="float32",
+    )  # fmt: skip
+    images, labels = torch.randint(0, 255, (8, 1, 16, 16), dtype=torch.uint8), torch.arange(8) % 2
+    rows = torch.arange(8)
+    train(
+        images, labels, train_indices=rows, validation_indices=rows[:0], class_count=2, config=config, folder=tmp_path
+    )
+    model = load_model(tmp_path / "checkpoint.pt")
+    probs, features = predict(model, images)
+    assert (probs.shape, features.shape, model.feature_count) == ((8, 2), (8, 8), 8)
+    assert [tuple(each.shape) for each in model.net.head.parameters()] == [(5, 8), (5,), (2, 5), (2,)]
+    assert isinstance(model.net.dropout, nn.Dropout)
 
 
 # --- other packages ---------------------------------------------------------------------------------------------

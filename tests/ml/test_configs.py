@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from ml.augment import Augmentation
-from ml.configs import PRESETS, TrainConfig, make_config, plan_passes, read_config
+from ml.configs import PRESETS, TrainConfig, make_config, plan_passes, read_config, read_widths
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -29,6 +29,15 @@ def test_strings_are_parsed_by_the_type_of_the_field():
     assert make_config("quick", augment=Augmentation(zoom=0.5)).augment == Augmentation(zoom=0.5)
 
 
+def test_widths_are_set_together_or_one_by_one():
+    assert make_config("quick").widths == ""
+    assert make_config("quick", widths="64,,32").widths == "64,,32"
+    assert make_config("quick", **{"widths.3": 96, "widths.1": "32"}).widths == "32,,96"
+    assert make_config("quick", widths="64,,32", **{"widths.2": 8}).widths == "64,8,32"
+    assert read_widths("64,,32") == (64, 0, 32)
+    assert read_widths("") == ()
+
+
 def test_whoever_sets_epochs_gets_just_as_many_passes():
     assert plan_passes(make_config("quick", epochs=3), 20) == (1, 1)
     assert make_config("quick", epochs=3, min_steps=60).min_steps == 60
@@ -50,6 +59,10 @@ def test_whoever_sets_epochs_gets_just_as_many_passes():
         ({"lr": 1}, "a training has no setting 'lr': use arch, image_size"),
         ({"augment.shift": 2}, "augment.shift must be between 0 and 1, not 2"),
         ({"augment.wobble": 2}, "a training has no setting 'augment.wobble': use augment.flip"),
+        ({"widths": "64,wide"}, "widths must be whole numbers from 1 to 65536, such as 64,,32, not '64,wide'"),
+        ({"widths.2": "0"}, "widths must be whole numbers from 1 to 65536, such as 64,,32, not ',0'"),
+        ({"widths.x": 3}, "a layer of widths has a number from 1 to 64, not 'x'"),
+        ({"dropout": 1.5}, "dropout must be between -1 and 0.99, not 1.5"),
         ({"augment": "strong"}, "augment must be a JSON object of strengths, not 'strong'"),
         ({"augment": "[1]"}, "augment must be a JSON object of strengths"),
     ],
