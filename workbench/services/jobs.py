@@ -16,6 +16,8 @@ KINDS = {
     "import": "Import",
     "scan": "Scan for duplicates",
     "train": "Train",
+    "probe": "Check a run",
+    "study": "Study",
     "export": "Export",
     "split": "Build splits",
     "consensus": "Work out the consensus",

@@ -64,6 +64,11 @@ class Range:
         return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
 
     @property
+    def ends(self) -> tuple[Any, ...]:
+        """Values between which all others lie, or all of them."""
+        return self.values or (self.low, self.high)
+
+    @property
     def words(self) -> str:
         """As the command line and the form take it."""
         if self.values:

@@ -10,8 +10,10 @@ HANDLERS = {
     "import": "workbench.worker.imports:import_source",
     "scan": "workbench.worker.scans:scan_duplicates",
     "train": "workbench.worker.trainings:train",
+    "probe": "workbench.worker.probing:probe_again",
     "export": "workbench.worker.exports:export_dataset",
     "split": "workbench.worker.splits:build_split",
+    "study": "workbench.worker.studies:run_study",
     "consensus": "workbench.worker.consensus:build_consensus",
 }
 
