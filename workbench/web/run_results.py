@@ -24,7 +24,11 @@ from workbench.web.loaders import load_dataset, load_run
 blueprint = Blueprint("run_results", __name__)
 
 CELL_IMAGES = 200
-PARTS = {"runs.show": "Overview", "run_parts.training": "Training"}  # of a finished run's page: endpoint, title
+PARTS = {  # of a finished run's page: endpoint, title
+    "runs.show": "Overview",
+    "run_parts.training": "Training",
+    "run_checking.show": "Checks",
+}
 SECONDS_PER_IMAGE = 3.0  # what a reviewer needs for a card, for telling minutes
 
 

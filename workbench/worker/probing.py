@@ -13,7 +13,7 @@ from ml.predict import Model, load_model
 from ml.probes import Answers, Lessons, ask_again, measure_blank, try_lessons
 from workbench import storage
 from workbench.config import Home
-from workbench.errors import WorkbenchError
+from workbench.errors import NotFound, WorkbenchError
 from workbench.models import Dataset, Run
 from workbench.queries import runs as queries
 from workbench.services.predictions import load_predictions
@@ -72,6 +72,15 @@ def probe_run(context: Context, *, run: int) -> dict[str, Any]:
     )
     save_probe(context.home, run, probe)
     return {"run": run, "probed": True}
+
+
+def probe_again(context: Context, *, dataset: str, run: int) -> dict[str, Any]:
+    """`probe_run` as a job."""
+    context.progress(0, 1, f"Asking the model of run {run}")
+    found = probe_run(context, run=run)
+    if not found["probed"]:
+        raise NotFound(f"The checkpoint of run {run} of {dataset} is gone or damaged; train again.")
+    return found
 
 
 def _read_order(session: Session, home: Home, run: Run) -> _Order:
