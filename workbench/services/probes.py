@@ -60,6 +60,11 @@ def load_probe(home: Home, run_id: int) -> Probe | None:
     return probe if (probe.checkpoint, probe.predictions) == fingerprint_files(home, run_id) else None
 
 
+def is_probed(home: Home, run_id: int) -> bool:
+    """Whether there is nothing to ask: no model, or its answers about the files that are there."""
+    return not (home.run_folder(run_id) / CHECKPOINT).exists() or load_probe(home, run_id) is not None
+
+
 def fingerprint_files(home: Home, run_id: int) -> tuple[str, str]:
     """Of the checkpoint and of the predictions; an empty text for a file that is not there. Reads 64 kB of each."""
     folder = home.run_folder(run_id)
