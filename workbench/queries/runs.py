@@ -43,6 +43,12 @@ def list_running(session: Session, *, dataset_id: int, decision_id: int, arch: s
     return list(session.scalars(query.order_by(Run.id.desc())))
 
 
+def list_on_version(session: Session, *, dataset_id: int, content_hash: str) -> list[Run]:
+    """Runs on images, labels and splits like these, newest first."""
+    query = select(Run).where(Run.dataset_id == dataset_id, Run.content_hash == content_hash)
+    return list(session.scalars(query.order_by(Run.id.desc())))
+
+
 def list_ancestors(session: Session, run: Run) -> list[Run]:
     """The runs whose weights went into this one, nearest first."""
     found: list[Run] = []
