@@ -96,6 +96,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "evaluate on": ("evaluate", "1", "--on", source / "test"),
         "predict": ("predict", "1", source / "test"),
         "queue build": ("queue", "build", "random", *data, "--limit", "5"),
+        "evaluate by": ("evaluate", "1", "--by", "size"),
         "queue build with run": ("queue", "build", "label-issues", *data, "--run", "1"),
         "queue list": ("queue", "list", *data),
         "queue items": ("queue", "items", "1"),
@@ -231,10 +232,25 @@ COMPARED = TESTED | {
 PROMOTION = {
     "promoted": bool, "how": str, "by": str, "at": str, "automatic": bool, "reason": str, "passes": bool,
     "sentence": str, "against": int, "test": TESTED,
+RATE = {"n": int, "accuracy": MAYBE_NUMBER, "low": NUMBER, "high": NUMBER}
+COPIES = {
+    "run": int, "split": str, "trained": int, "left_out": int, "exact": int, "near": int, "all": RATE,
+    "leaked": RATE, "rest": RATE, "difference": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER,
+    "within_classes": (dict, type(None)), "cleaned_with_own_flags": bool,
+    "classes": [{"class": str, "leaked": RATE, "rest": RATE}], "sentence": str,
+}  # fmt: skip
+CHECKS = [{"check": str, "status": str, "sentence": str}]
+EVALUATED_INSIDE = EVALUATED | {
+    "checks": CHECKS,
+    "cleaned_with_own_flags": bool,
+    "votes": (dict, type(None)),
+    "scaled": (dict, type(None)),
+    "copies": COPIES,
+    "coverage": [{"stage": str, "n": int, "parts": [{"part": str, "n": int, "kept": bool}]}],
+}
 }  # fmt: skip
 REFUSED = [{"path": str, "reason": str}]
 QUEUE_BUILT = {"queue": int, "recipe": str, "size": int, "without": MAYBE_TEXT}
-RATE = {"n": int, "accuracy": MAYBE_NUMBER, "low": NUMBER, "high": NUMBER}
 SPLIT = {
     "dataset": str, "splits": COUNTS, "changed": int, "groups_kept": int, "families_kept": int, "family_images": int,
     "largest": int, "set_aside": int, "deviation": NUMBER, "applied": bool,
@@ -277,8 +293,20 @@ CONTRACT: dict[str, Any] = {
     },
     "train": TRAINED | {"promotion": dict},  # as of `promote`
     "train again": TRAINED | {"promotion": type(None)},
-    "evaluate": EVALUATED | {"cleaned_with_own_flags": bool},
-    "evaluate against": EVALUATED | {"cleaned_with_own_flags": bool, "against": COMPARED},
+    "evaluate": EVALUATED_INSIDE,
+    "evaluate by": EVALUATED_INSIDE | {
+        "groups": {
+            "by": str, "against": MAYBE_TEXT, "n": int, "without": int, "p": MAYBE_NUMBER, "sentence": str,
+            "groups": [
+                {
+                    "value": str, "n": int, "accuracy": NUMBER, "low": NUMBER, "high": NUMBER,
+                    "difference": MAYBE_NUMBER, "difference_low": MAYBE_NUMBER, "difference_high": MAYBE_NUMBER,
+                    "p": MAYBE_NUMBER, "p_holm": MAYBE_NUMBER,
+                }
+            ],
+        }
+    },
+    "evaluate against": EVALUATED_INSIDE | {"against": COMPARED},
     "evaluate on": EVALUATED | {"refused": REFUSED},
     "promote": {"run": int, "promoted": bool, "promotion": PROMOTION},
     "predict": {
@@ -323,12 +351,7 @@ CONTRACT: dict[str, Any] = {
                 "classes": [{"class": MAYBE_TEXT, "n": int, "exact": int, "near": int}],
             }
         ],
-        "run": {
-            "run": int, "split": str, "trained": int, "left_out": int, "exact": int, "near": int, "all": RATE,
-            "leaked": RATE, "rest": RATE, "difference": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER,
-            "within_classes": (dict, type(None)), "cleaned_with_own_flags": bool,
-            "classes": [{"class": str, "leaked": RATE, "rest": RATE}], "sentence": str,
-        },
+        "run": COPIES,
     },
     "split": SPLIT,
     "split the rest": SPLIT,

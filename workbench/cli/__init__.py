@@ -20,7 +20,7 @@ COMMANDS: dict[str, str] = {
     "freeze": "workbench.cli.splits:freeze",
     "unfreeze": "workbench.cli.splits:unfreeze",
     "train": "workbench.cli.runs:train",
-    "evaluate": "workbench.cli.runs:evaluate",
+    "evaluate": "workbench.cli.evaluations:evaluate",
     "promote": "workbench.cli.promoting:promote",
     "predict": "workbench.cli.runs:predict",
     "queue": "workbench.cli.queues:queue",

@@ -1,4 +1,4 @@
-"""`workbench train`, `workbench evaluate`, `workbench predict`."""
+"""`workbench train` and `workbench predict`; evaluating is in evaluations.py."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,7 @@ import click
 from workbench.cli.frame import ProgressBar, Workbench, command
 from workbench.cli.promoting import tell_promotion
 from workbench.errors import Invalid
-from workbench.queries import runs as queries
-from workbench.services import comparisons, evaluations, runs
+from workbench.services import runs
 
 
 @command("train")
@@ -77,59 +76,12 @@ def tell_accuracy(measured: dict[str, Any]) -> str:
     )
 
 
-@command("evaluate")
-@click.argument("run", type=int)
-@click.option("--split", type=click.Choice(("train", "validation", "test")), help="Default: what it was measured on.")
-@click.option("--against", type=int, metavar="RUN", help="Compare with this run, on the same images and labels.")
-@click.option("--on", "source", type=click.Path(path_type=Path), help="A labelled source outside the data set.")
-def evaluate(bench: Workbench, run: int, split: str | None, against: int | None, source: Path | None) -> None:
-    """Measure RUN on the newest labels."""
-    if source is not None:
-        if split or against:
-            raise click.UsageError("--on goes with neither --split nor --against.")
-        found = _evaluate_on(bench, run, source)
-    else:
-        with bench.database.read() as session:
-            chosen = queries.get_run(session, run)
-            found = evaluations.evaluate_run(session, bench.home, chosen, split=split)
-            if against is not None:
-                other = queries.get_run(session, against)
-                found["against"] = comparisons.compare(
-                    session, bench.home, run_a=other, run_b=chosen, split=found["split"]
-                )
-    bench.answer(found, _tell_evaluation(found))
-
-
-def _evaluate_on(bench: Workbench, run: int, source: Path) -> dict[str, Any]:
-    _check_exists(source)
-    with ProgressBar() as progress:
-        from workbench.worker.context import Context
-        from workbench.worker.predicting import evaluate_source
-
-        return evaluate_source(Context(bench.database, bench.home, progress), run=run, source=str(source))
-
-
-def _check_exists(source: Path) -> None:
+def check_exists(source: Path) -> None:
     if not source.exists():
         raise Invalid(f"There is no file or folder “{source}”.")
 
 
-def _tell_evaluation(found: dict[str, Any]) -> str:
-    losses = (
-        f"Macro F1 {found['macro_f1']:.3f}, log loss {found['log_loss']:.3f}, calibration error {found['ece']:.3f}."
-    )
-    lines = [f"Run {found['run']}. {tell_accuracy(found)}", losses]
-    width = max(len(row["name"]) for row in found["per_class"])
-    for row in found["per_class"]:
-        recall = "no images" if row["recall"] is None else f"{row['recall']:6.1%} of {row['support']:,} found"
-        lines.append(f"  {row['name']:<{width}}  {recall}")
-    if "against" in found:
-        lines.append(found["against"]["sentence"])
-    lines += _tell_refused(found.get("refused", []))
-    return "\n".join(lines)
-
-
-def _tell_refused(refused: list[dict[str, str]]) -> list[str]:
+def tell_refused(refused: list[dict[str, str]]) -> list[str]:
     return [f"{each['path']}\trefused: {each['reason']}" for each in refused]
 
 
@@ -138,7 +90,7 @@ def _tell_refused(refused: list[dict[str, str]]) -> list[str]:
 @click.argument("source", type=click.Path(path_type=Path))
 def predict(bench: Workbench, run: int, source: Path) -> None:
     """What RUN sees in an image, or in every image of a folder, zip archive or CSV file."""
-    _check_exists(source)
+    check_exists(source)
     with ProgressBar() as progress:
         from workbench.worker.context import Context
         from workbench.worker.predicting import predict_source
@@ -147,5 +99,5 @@ def predict(bench: Workbench, run: int, source: Path) -> None:
     if not found["images"] and len(found["refused"]) == 1:
         raise Invalid(f"“{source}” cannot be read: {found['refused'][0]['reason']}.")
     lines = [f"{image['path']}\t{image['predicted']}\t{image['confidence']:.1%}" for image in found["images"]]
-    lines += _tell_refused(found["refused"])
+    lines += tell_refused(found["refused"])
     bench.answer(found, "\n".join(lines) or "There are no images.")

@@ -21,6 +21,23 @@ def list_votes_by_image(session: Session, image_ids: Sequence[int]) -> dict[int,
     return dict(found)
 
 
+def list_counts(session: Session, image_ids: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(image id, class id, votes) of these images, without the votes for options that are no class."""
+    found = []
+    for start in range(0, len(image_ids), _CHUNK):
+        query = select(Vote.image_id, Vote.class_id, Vote.count).where(
+            Vote.image_id.in_(image_ids[start : start + _CHUNK]), Vote.class_id.is_not(None), Vote.count > 0
+        )
+        found += [(row[0], row[1] or 0, row[2]) for row in session.execute(query)]
+    return found
+
+
+def list_voted(session: Session, dataset_id: int) -> list[int]:
+    """The images of a data set that have votes."""
+    query = select(Vote.image_id).join(Image, Image.id == Vote.image_id).where(Image.dataset_id == dataset_id)
+    return list(session.scalars(query.distinct().order_by(Vote.image_id)))
+
+
 def sum_group_votes(session: Session, group_id: int) -> Counter[int]:
     """Class id -> how many votes the images of a group have for it. One statement, however many images."""
     query = (

@@ -112,8 +112,11 @@ def _to_columns(
 
 
 def evaluate_run(session: Session, home: Home, run: Run, *, split: str | None = None) -> dict[str, Any]:
-    """The run measured on the newest labels of a split, as `evaluations.evaluate` says it, with run and split."""
-    judged = judge(session, home, run, split=split)
+    """The run measured on the newest labels of a split, as `measures.evaluate` says it, with run and split."""
+    return evaluate_judged(session, run, judge(session, home, run, split=split))
+
+
+def evaluate_judged(session: Session, run: Run, judged: Judged) -> dict[str, Any]:
     if len(judged.image_ids) == 0:
         raise NotFound(f"Run {run.id} has no unseen labelled images in the split “{judged.split}”.")
     measured = evaluate(judged.probs, judged.labels, class_names=judged.class_names)

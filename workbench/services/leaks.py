@@ -289,11 +289,12 @@ def report(
             }
             for each in splits
         ],
-        "run": _report(run) if run else None,
+        "run": report_run(run) if run else None,
     }
 
 
-def _report(leak: RunLeak) -> dict[str, Any]:
+def report_run(leak: RunLeak) -> dict[str, Any]:
+    """Of one run, JSON-able."""
     found, low, high = leak.difference or (None, None, None)
     within = leak.difference_within_classes
     return {

@@ -68,7 +68,7 @@ def evaluate(
         "high": high,
         "baseline": _measure_baseline(confusion, class_names),
         **_measure_f1(confusion),
-        **_measure_log_loss(values, truth),
+        **measure_log_loss(values, truth),
         **measure_calibration(values, truth),
         **_measure_top2(values, truth),
         **_join_aucs(ranked, confusion.sum(1)),
@@ -190,7 +190,8 @@ def list_log_losses(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
     return losses
 
 
-def _measure_log_loss(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float | None]:
+def measure_log_loss(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float | None]:
+    """The mean over images, with its interval."""
     losses = list_log_losses(probs, labels)
     low, high = mean_interval(losses)
     return {"log_loss": float(losses.mean()) if len(losses) else None, "log_loss_low": low, "log_loss_high": high}
