@@ -92,11 +92,11 @@ def said(folder: Path) -> dict[str, Answer]:
         "train": ("train", *data, "--folds", "2", *tiny),
         "train again": ("train", *data, "--seed", "1", *tiny),
         "evaluate": ("evaluate", "1"),
+        "evaluate by": ("evaluate", "1", "--by", "size"),
         "evaluate against": ("evaluate", "2", "--against", "1", "--split", "test"),
         "evaluate on": ("evaluate", "1", "--on", source / "test"),
         "predict": ("predict", "1", source / "test"),
         "queue build": ("queue", "build", "random", *data, "--limit", "5"),
-        "evaluate by": ("evaluate", "1", "--by", "size"),
         "queue build with run": ("queue", "build", "label-issues", *data, "--run", "1"),
         "queue list": ("queue", "list", *data),
         "queue items": ("queue", "items", "1"),
@@ -213,6 +213,22 @@ EVALUATED = MEASURED | {
     ],
     "most_confused": [{"true": str, "predicted": str, "n": int, "share": NUMBER}],
 }  # fmt: skip
+RATE = {"n": int, "accuracy": MAYBE_NUMBER, "low": NUMBER, "high": NUMBER}
+COPIES = {
+    "run": int, "split": str, "trained": int, "left_out": int, "exact": int, "near": int, "all": RATE,
+    "leaked": RATE, "rest": RATE, "difference": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER,
+    "within_classes": (dict, type(None)), "cleaned_with_own_flags": bool,
+    "classes": [{"class": str, "leaked": RATE, "rest": RATE}], "sentence": str,
+}  # fmt: skip
+CHECKS = [{"check": str, "status": str, "sentence": str}]
+EVALUATED_INSIDE = EVALUATED | {
+    "checks": CHECKS,
+    "cleaned_with_own_flags": bool,
+    "votes": (dict, type(None)),
+    "scaled": (dict, type(None)),
+    "copies": COPIES,
+    "coverage": [{"stage": str, "n": int, "parts": [{"part": str, "n": int, "kept": bool}]}],
+}
 INTERVAL = {"accuracy": NUMBER, "low": NUMBER, "high": NUMBER}
 TESTED = {
     "split": str, "n": int, "a_accuracy": INTERVAL, "b_accuracy": INTERVAL, "difference": NUMBER, "low": NUMBER,
@@ -232,22 +248,6 @@ COMPARED = TESTED | {
 PROMOTION = {
     "promoted": bool, "how": str, "by": str, "at": str, "automatic": bool, "reason": str, "passes": bool,
     "sentence": str, "against": int, "test": TESTED,
-RATE = {"n": int, "accuracy": MAYBE_NUMBER, "low": NUMBER, "high": NUMBER}
-COPIES = {
-    "run": int, "split": str, "trained": int, "left_out": int, "exact": int, "near": int, "all": RATE,
-    "leaked": RATE, "rest": RATE, "difference": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER,
-    "within_classes": (dict, type(None)), "cleaned_with_own_flags": bool,
-    "classes": [{"class": str, "leaked": RATE, "rest": RATE}], "sentence": str,
-}  # fmt: skip
-CHECKS = [{"check": str, "status": str, "sentence": str}]
-EVALUATED_INSIDE = EVALUATED | {
-    "checks": CHECKS,
-    "cleaned_with_own_flags": bool,
-    "votes": (dict, type(None)),
-    "scaled": (dict, type(None)),
-    "copies": COPIES,
-    "coverage": [{"stage": str, "n": int, "parts": [{"part": str, "n": int, "kept": bool}]}],
-}
 }  # fmt: skip
 REFUSED = [{"path": str, "reason": str}]
 QUEUE_BUILT = {"queue": int, "recipe": str, "size": int, "without": MAYBE_TEXT}
