@@ -128,6 +128,7 @@ PRESETS: dict[str, dict[str, Any]] = {  # what each changes in TrainConfig's def
     "quick": {},
     "standard": {"epochs": 40, "min_steps": 1200, "augment": STRONG},
     "thorough": {"epochs": 100, "min_steps": 3000, "augment": {**STRONG, "erasing": 0.5}},
+    "retrain": {"epochs": 1, "min_steps": 60, "learning_rate": 0.001, "warmup": 0.1},  # from the weights of a run
 }
 
 

@@ -84,12 +84,13 @@ def cross_predict(
     should_stop: Callable[[], bool] | None = None,
     device: str | torch.device | None = None,
     weights: NDArray[np.float32] | None = None,
+    targets: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return probabilities of the images `indices`, each from a model that saw neither it nor any of its group.
 
     images: uint8 (N, C, S, S). labels: int64 (N,), -1 where there is none: such rows are predicted, not trained on.
     groups: int (N,), equal for images that must not be parted. indices: int64 (M,), the rows to use, in any order.
-    weights: as for `train`. Returns float32 (M, K), row i belongs to image indices[i].
+    weights, targets: as for `train`. Returns float32 (M, K), row i belongs to image indices[i].
     on_progress(images done, images in all) counts trained images over all folds; on_epoch(fold, report).
 
     One model per fold is trained in folder/fold-<k>; a whole fold leaves its probabilities there, so that a run that
@@ -119,6 +120,7 @@ def cross_predict(
                 should_stop=should_stop,
                 device=device,
                 weights=weights,
+                targets=targets,
             )
             _store(stored, predict(load_model(result.checkpoint, device=device), images[indices[held]])[0])
         probs[held] = np.load(stored)

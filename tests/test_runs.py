@@ -81,7 +81,7 @@ def test_the_answer_and_the_row_say_the_same(trained: tuple[Context, dict[str, A
     assert answer["test"]["accuracy"] > answer["test"]["baseline"]["accuracy"]
     assert answer["counts"] == {
         "images": 60, "unreadable": 0, "unreadable_paths": [], "not_usable": 0, "leaked": 0, "inherited": 0,
-        "trained": 36, "validation": 12, "evaluated": 12,
+        "trained": 36, "validation": 12, "evaluated": 12, "variants": 0, "flagged": 0, "capped": 0, "by_votes": 0,
     }  # fmt: skip
 
 
@@ -370,7 +370,7 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(stripes: None, databas
     ("asked", "sentence"),
     [
         ({"arch": "resnet19"}, "no architecture “resnet19”; did you mean resnet18"),
-        ({"preset": "fast"}, "no preset “fast”; use quick, standard, thorough"),
+        ({"preset": "fast"}, "no preset “fast”; use quick, standard, thorough, retrain"),
         ({"folds": 1}, "Folds are 0"),
         ({"seed": -1}, "seed"),
         ({"settings": {"learning_rat": "1"}}, "no setting 'learning_rat'"),
@@ -468,6 +468,14 @@ def test_a_run_is_asked_for_by_somebody(session: Session, home: Home, bob: User)
         "promote": False,
         "classes": [{"id": 1, "name": "rows"}, {"id": 2, "name": "columns"}, {"id": 3, "name": "blank"}],
         "leave_out": "exact",
+        "data_steps": {
+            "flagged": "keep",
+            "flagged_by": 0,
+            "flagged_from": 0.5,
+            "max_per_class": 0,
+            "fill_per_class": 0,
+            "targets": "labels",
+        },
         "evaluation": {"split": "test", "frozen": False, "cleaned_with_own_flags": False},
     }
     assert not Path(home.run_folder(run.id)).exists()

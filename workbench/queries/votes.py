@@ -62,3 +62,9 @@ def list_sums(session: Session, *, dataset_id: int, image_ids: Sequence[int]) ->
     for votes in list_votes_by_image(session, image_ids).values():
         found.update({(vote.image_id, vote.option): vote for vote in votes})
     return [found[key] for key in sorted(found)]
+
+
+def has_votes(session: Session, dataset_id: int) -> bool:
+    """Whether any image of the data set has one."""
+    query = select(Vote.image_id).join(Image, Image.id == Vote.image_id).where(Image.dataset_id == dataset_id)
+    return session.scalar(query.limit(1)) is not None

@@ -5,7 +5,7 @@ import hashlib
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,12 +16,13 @@ from workbench.models import Dataset, Run, User, utc_now
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
 from workbench.queries import runs as queries
-from workbench.services import architectures
+from workbench.services import architectures, data_steps
+from workbench.services.data_steps import DataSteps
 from workbench.services.predictions import load_predictions
 from workbench.services.protection import is_marked
 from workbench.services.versions import VersionRow, hash_rows, states_at
 
-PRESETS = ("quick", "standard", "thorough")
+PRESETS = ("quick", "standard", "thorough", "retrain")
 HELD_OUT = "held out by the run"  # the name of the split that a run makes where the data set has none to test on
 HELD_OUT_SHARE = 0.15
 LEAVE_OUT = ("exact", "near", "none")  # which copies of images measured on do not teach
@@ -54,7 +55,7 @@ def draft_run(
     *,
     dataset: Dataset,
     user: User,
-    arch: str = "compact",
+    arch: str | None = None,
     preset: str = "quick",
     overrides: dict[str, Any] | None = None,
     folds: int = 0,
@@ -64,16 +65,25 @@ def draft_run(
     leave_out: str = "exact",
     basis: Basis | None = None,
 ) -> Run:
-    """The row that `create_run` adds. overrides: settings of the training, JSON-able, checked when it starts.
+    """The row that `create_run` adds.
 
+    arch: by default that of the run it starts from, else compact. overrides: data steps (services/data_steps.py), which
+    are checked here, and settings of the training, JSON-able, which are checked when it starts. from_run: to start from
+    its weights; the preset "retrain" starts from the promoted run unless told otherwise.
     leave_out: which copies of images measured on do not teach; "exact" ones, "near" ones too, or "none".
     basis: what to train on, for several runs on the same; by default the present version, which costs a look at every
     image, to name it by its content.
     """
+    from_run = from_run or (_get_champion(session, dataset) if preset == "retrain" else None)
+    arch = arch or (from_run.arch if from_run else "compact")
     _check_request(dataset, arch=arch, preset=preset, folds=folds, seed=seed, from_run=from_run)
-    _check_selection(dataset, overrides or {}, leave_out=leave_out)
+    steps, settings = data_steps.parse_steps(overrides or {})
+    leave_out = str(settings.pop("leave_out", leave_out))
+    _check_selection(dataset, settings, leave_out=leave_out)
+    steps = data_steps.resolve_steps(session, dataset, steps)
     basis = basis or find_basis(session, dataset)
-    asked = {"overrides": overrides or {}, "folds": folds, "seed": seed, "promote": promote, "leave_out": leave_out}
+    asked = {"overrides": settings, "folds": folds, "seed": seed, "promote": promote, "leave_out": leave_out}
+    asked["data_steps"] = asdict(steps)
     return Run(
         dataset_id=dataset.id,
         arch=arch,
@@ -85,6 +95,13 @@ def draft_run(
         from_run_id=from_run.id if from_run else None,
         created_by_id=user.id,
     )
+
+
+def _get_champion(session: Session, dataset: Dataset) -> Run:
+    found = queries.get_promoted(session, dataset)
+    if found is None:
+        raise Invalid("No run is promoted yet; train one first, or name the run to start from.", from_run="None yet.")
+    return found
 
 
 def find_basis(session: Session, dataset: Dataset) -> Basis:
@@ -105,6 +122,8 @@ def _check_request(dataset: Dataset, *, arch: str, preset: str, folds: int, seed
         raise Invalid(f"There is no preset “{preset}”; use {', '.join(PRESETS)}.", preset="Not known.")
     if folds not in (0, *range(2, 21)):
         raise Invalid("Folds are 0 (none) or 2 to 20.", folds="0, or 2 to 20.")
+    if preset == "retrain" and folds:
+        raise Invalid("Folds start from nothing, so retraining has none; use another preset.", folds="None here.")
     if seed < 0:
         raise Invalid("The seed is a whole number from 0 on.", seed="0 or more.")
     if from_run is not None and from_run.dataset_id != dataset.id:
@@ -180,11 +199,12 @@ def in_split(row: VersionRow, split: str) -> bool:
 
 def is_held_out(pixel_sha256: str) -> bool:
     """Whether runs without a test split keep the picture for measuring: about 15 %, by pixels, equal in every run."""
-    return _lot(pixel_sha256) < HELD_OUT_SHARE
+    return draw_lot(pixel_sha256) < HELD_OUT_SHARE
 
 
-def _lot(pixel_sha256: str) -> float:
-    return int(hashlib.sha256(pixel_sha256.encode()).hexdigest()[:13], 16) / 16**13
+def draw_lot(name: str) -> float:
+    """A number from 0 to 1 that follows from the name alone: what is drawn by it is drawn alike everywhere."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13
 
 
 # --- what becomes of it -----------------------------------------------------------------------------------------
@@ -264,14 +284,17 @@ def find_unfinished(session: Session, home: Home, *, like: Run) -> Run | None:
 
 def _asks_alike(run: Run, other: Run) -> bool:
     keys = ("overrides", "folds", "seed", "classes")
-    return all(run.config.get(key) == other.config.get(key) for key in keys) and _what_teaches(run) == _what_teaches(
-        other
+    alike = all(run.config.get(key) == other.config.get(key) for key in keys)
+    return alike and _what_teaches(run) == _what_teaches(other)
+
+
+def _what_teaches(run: Run) -> tuple[str, bool, DataSteps]:
+    """Which copies are left out, whether validation is not looked at, and the steps; old runs say none of it."""
+    return (
+        run.config.get("leave_out", "exact"),
+        run.config["evaluation"].get("frozen", False),
+        data_steps.steps_of(run),
     )
-
-
-def _what_teaches(run: Run) -> tuple[str, bool]:
-    """Which copies are left out, and whether validation is not looked at; runs from before both say neither."""
-    return run.config.get("leave_out", "exact"), run.config["evaluation"].get("frozen", False)
 
 
 # --- promoting --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from workbench.errors import Conflict
 from workbench.models import Dataset, Job, Run, User
 from workbench.services import jobs, runs
+from workbench.services.data_steps import list_settings, steps_of
 
 NO_AUGMENTATION = dict.fromkeys(("flip", "shift", "rotation", "zoom", "brightness", "contrast", "erasing"), 0.0)
 
@@ -103,7 +104,7 @@ def command_of(dataset: Dataset, run: Run) -> str:
         parts.append(f"--from {run.from_run_id}")
     if asked.get("leave_out", "exact") != "exact":
         parts.append(f"--set leave_out={asked['leave_out']}")
-    for key, value in overrides.items():
+    for key, value in {**overrides, **list_settings(steps_of(run))}.items():
         parts += [f"--set {shlex.quote(f'{name}={setting}')}" for name, setting in _flatten(key, value)]
     return " ".join([*parts, "--promote"] if asked.get("promote") else parts)
 

@@ -3,7 +3,7 @@
 import os
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,15 @@ FILE = "images.npz"
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Image ids, ascending. left_out: of the train split, but copies of images measured on."""
+    """Image ids, ascending. left_out: of the train split, but copies of images measured on.
+
+    parents: the image that each augmented variant was made of, in the order in which the variants were trained on.
+    """
 
     trained: NDArray[np.int64]
     measured: NDArray[np.int64]
     left_out: NDArray[np.int64]
+    parents: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def save_training_set(home: Home, run_id: int, found: TrainingSet) -> None:
@@ -34,7 +38,7 @@ def save_training_set(home: Home, run_id: int, found: TrainingSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        np.savez(file, trained=found.trained, measured=found.measured, left_out=found.left_out)
+        np.savez(file, trained=found.trained, measured=found.measured, left_out=found.left_out, parents=found.parents)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -44,10 +48,11 @@ def load_training_set(home: Home, run_id: int) -> TrainingSet | None:
     """None for a run from before the file was kept."""
     try:
         with np.load(home.run_folder(run_id) / FILE, allow_pickle=False) as stored:
-            return TrainingSet(stored["trained"], stored["measured"], stored["left_out"])
+            known = {each.name: stored[each.name] for each in fields(TrainingSet) if each.name in stored}
+            return TrainingSet(**known)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
         raise NotFound(f"The list of images of run {run_id} is damaged: train again.") from None
 
 

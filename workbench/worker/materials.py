@@ -1,7 +1,7 @@
 """What a run trains on: its order, and the images of its version with what each of them is for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,28 +16,43 @@ from workbench.errors import Invalid, WorkbenchError
 from workbench.models import Dataset
 from workbench.queries import runs as queries
 from workbench.services import copies, runs, training_sets
+from workbench.services.data_steps import DataSteps, steps_of
 from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
+from workbench.worker.teaching import Evidence, aim, choose, fill, read_evidence, weigh
 
 SIZE_STEP = 16  # the default image size is a multiple of it
-SIZES = {"quick": (32, 96), "standard": (32, 128), "thorough": (32, 128)}  # smallest and largest by default
+SIZES = {"quick": (32, 96), "standard": (32, 128), "thorough": (32, 128), "retrain": (32, 128)}  # by default
+INHERITED = ("image_size", "channels", "flip", "mask")  # what a run sees, it sees like the one it starts from
 _CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class Material:
-    """The images of the run's version that could be read, and what each is for. Rows are in the order of image ids."""
+    """The N images of the run's version that could be read, in the order of image ids, then V variants of some.
 
-    rows: list[VersionRow]
-    images: NDArray[np.uint8]  # (N, C, S, S)
-    labels: NDArray[np.int64]  # (N,) column, -1 where the image may neither teach nor test
+    Arrays of length N + V hold both; a variant has the label, group, weight and target of its parent.
+    """
+
+    rows: list[VersionRow]  # N
+    images: NDArray[np.uint8]  # (N + V, C, S, S)
+    labels: NDArray[np.int64]  # (N + V,) column, -1 where the image may neither teach nor test
+    parents: NDArray[np.int64]  # (V,) row of each variant's image
+    weights: NDArray[np.float32] | None  # (N + V,) none where all count the same
+    targets: NDArray[np.float32] | None  # (N + V, K) none where these are the labels
     training: NDArray[np.int64]  # rows that teach
     validation: NDArray[np.int64]  # rows for the curves
     evaluation: NDArray[np.int64]  # rows that the run is measured on
-    groups: NDArray[np.int64]  # (N,) equal for copies of one picture
+    groups: NDArray[np.int64]  # (N + V,) equal for copies of one picture
     left_out: NDArray[np.int64]  # rows of the train split that do not teach because their copy is measured on
     inherited: int  # images of the split that are not measured on because the run started from one that knows them
     unreadable: list[str]  # paths
+    stepped: dict[str, int]  # images that the data steps did something to, by what it was
+
+    @property
+    def taught(self) -> NDArray[np.int64]:
+        """The images that teach, without variants."""
+        return self.training[self.training < len(self.rows)]
 
     def count(self) -> dict[str, Any]:
         """What became of the version's images, for the run's page."""
@@ -45,12 +60,15 @@ class Material:
             "images": len(self.rows) + len(self.unreadable),
             "unreadable": len(self.unreadable),
             "unreadable_paths": self.unreadable[:20],
-            "not_usable": int((self.labels < 0).sum()),  # excluded, ambiguous, unlabelled or of a closed class
+            # excluded, ambiguous, unlabelled or of a closed class
+            "not_usable": int((self.labels[: len(self.rows)] < 0).sum()),
             "leaked": len(self.left_out),
             "inherited": self.inherited,
-            "trained": len(self.training),
+            "trained": len(self.taught),
             "validation": len(self.validation),
             "evaluated": len(self.evaluation),
+            "variants": len(self.parents),
+            **self.stepped,
         }
 
 
@@ -68,6 +86,9 @@ class Order:
     near: dict[int, int]
     links: list[list[int]]  # near copies, asked for where they are to be left out
     inherited: dict[int, str]  # images that the runs it starts from were trained on, and their pixels
+    like: dict[str, Any]  # settings of the run it starts from, as resolved
+    steps: DataSteps
+    evidence: Evidence
 
     @property
     def class_ids(self) -> list[int]:
@@ -94,9 +115,12 @@ class Order:
 def read_order(session: Session, home: Home, run_id: int) -> Order:
     run = queries.get_run(session, run_id)
     dataset = session.get_one(Dataset, run.dataset_id)
+    ancestors = queries.list_ancestors(session, run)
     inherited: dict[int, str] = {}
-    for ancestor in queries.list_ancestors(session, run):
+    for ancestor in ancestors:
         inherited |= training_sets.list_taught(session, home, ancestor)
+    class_ids = [int(cls["id"]) for cls in run.config["classes"]]
+    steps = steps_of(run)
     return Order(
         run_id=run.id,
         arch=run.arch,
@@ -108,13 +132,17 @@ def read_order(session: Session, home: Home, run_id: int) -> Order:
         near=queries.list_near_groups(session, dataset_id=dataset.id),
         links=copies.list_links(session, dataset) if run.config.get("leave_out") == "near" else [],
         inherited=inherited,
+        like=ancestors[0].config.get("training", {}) if ancestors else {},
+        steps=steps,
+        evidence=read_evidence(session, home, run_id=run.id, dataset_id=dataset.id, steps=steps, class_ids=class_ids),
     )
 
 
 def resolve_config(order: Order) -> TrainConfig:
-    """The preset with what was asked for; size and channels follow the images where nobody asked."""
+    """The preset with what was asked for; size and channels follow the run it starts from, else the images."""
     shapes = [order.shapes[row.image_id] for row in order.rows]
     overrides = {"image_size": default_size(shapes, preset=order.preset), "channels": default_channels(shapes)}
+    overrides |= {name: order.like[name] for name in INHERITED if name in order.like}
     overrides |= order.config["overrides"]
     return make_config(order.preset, arch=order.arch, seed=order.config["seed"], **overrides)
 
@@ -148,20 +176,67 @@ def gather(context: Context, order: Order, config: TrainConfig) -> Material:
     has_train = runs.rows_have_train(order.rows)
     teaching = [i for i, row in enumerate(rows) if usable[i] and runs.in_training(row, has_train) and i not in measured]
     copied = _list_copied(order, rows, teaching, measurable)
-    training = [index for index in teaching if index not in copied]
+    teachers = [index for index in teaching if index not in copied]
+    chosen = choose(
+        rows, labels, teaching=teachers, steps=order.steps, evidence=order.evidence, seed=order.config["seed"]
+    )
     watched = "validation" if order.frozen != "validation" else ""  # what the curves and early stopping may read
     validation = [i for i, row in enumerate(rows) if usable[i] and row.split == watched]
-    return Material(
+    plain = Material(
         rows=rows,
         images=images,
         labels=labels,
-        training=np.array(training, np.int64),
+        parents=np.empty(0, np.int64),
+        weights=weigh(rows, order.steps, order.evidence),
+        targets=None,
+        training=chosen.rows,
         validation=np.array(validation, np.int64),
         evaluation=np.array(evaluation, np.int64),
         groups=_group(rows, order.near),
         left_out=np.array([index for index in teaching if index in copied], np.int64),
         inherited=len(measurable) - len(evaluation),
         unreadable=unreadable,
+        stepped={"flagged": chosen.flagged, "capped": chosen.capped},
+    )
+    return _add_variants(_add_targets(plain, order), order)
+
+
+def _add_targets(material: Material, order: Order) -> Material:
+    targets, by_votes = aim(
+        material.rows,
+        material.labels,
+        steps=order.steps,
+        evidence=order.evidence,
+        class_count=len(order.class_ids),
+    )
+    stepped = {**material.stepped, "by_votes": int(by_votes[material.training].sum())}
+    return replace(material, targets=targets, stepped=stepped)
+
+
+def _add_variants(material: Material, order: Order) -> Material:
+    variants, parents = fill(
+        material.images,
+        material.labels,
+        training=material.training,
+        steps=order.steps,
+        seed=order.config["seed"],
+    )
+    if len(parents) == 0:
+        return material
+
+    def extend(values: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([values, values[parents]])
+
+    added = np.arange(len(material.rows), len(material.rows) + len(parents))
+    return replace(
+        material,
+        images=np.concatenate([material.images, variants]),
+        labels=extend(material.labels),
+        groups=extend(material.groups),
+        weights=None if material.weights is None else extend(material.weights),
+        targets=None if material.targets is None else extend(material.targets),
+        training=np.concatenate([material.training, added]),
+        parents=parents,
     )
 
 

@@ -23,6 +23,7 @@ from workbench.models import User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import runs, training_sets, users
+from workbench.services.data_steps import parse_steps
 from workbench.services.measures import evaluate
 from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_predictions
 from workbench.services.training_sets import TrainingSet
@@ -36,7 +37,7 @@ def train(
     context: Context,
     *,
     dataset: str,
-    arch: str = "compact",
+    arch: str | None = None,
     preset: str = "quick",
     epochs: int | None = None,
     folds: int = 0,
@@ -48,15 +49,14 @@ def train(
 ) -> dict[str, Any]:
     """Train and say how good it is. All arguments are JSON-able.
 
+    settings: of the training, and data steps. arch, from_run: by default as `runs.draft_run` says.
     run: a row that was made for this training. Without it, a run that was asked for in the same way and left running
     by a process that died is gone on with, else a new one begins.
     """
     if run is None:
         overrides = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
-        leave_out = str(overrides.pop("leave_out", "exact"))
         _check_settings(preset, overrides)
         asked = {"arch": arch, "preset": preset, "folds": folds, "seed": seed, "overrides": overrides}
-        asked["leave_out"] = leave_out
         run = _open_run(context, dataset=dataset, from_run=from_run, promote=promote, asked=asked)
     with runs.claim(context.home, run):
         _train_unless_done(context, run)
@@ -102,8 +102,9 @@ def _open_run(context: Context, *, dataset: str, from_run: int | None, promote: 
 def _check_settings(preset: str, overrides: dict[str, Any]) -> None:
     if preset not in runs.PRESETS:
         return  # refused with the rest of the request
+    _, plain = parse_steps({name: value for name, value in overrides.items() if name != "leave_out"})
     try:
-        make_config(preset, **overrides)
+        make_config(preset, **plain)
     except ValueError as error:
         raise Invalid(say_sentence(error)) from None
 
@@ -153,7 +154,7 @@ def _train_run(context: Context, run_id: int) -> None:
         _write_json(context.home.run_folder(run_id) / "config.json", {"arch": order.arch, **run.config})
     meter = _Meter(context, config, image_count=len(material.training), folds=order.config["folds"])
     result = _fit(context, order, config, material, meter)
-    probs, features = predict(load_model(result.checkpoint), material.images)
+    probs, features = predict(load_model(result.checkpoint), material.images[: len(material.rows)])
     probs, unseen = _cross(context, order, config, material, meter, probs=probs)
     said = _make_predictions(material, probs, features, unseen, order=order)
     save_predictions(context.home, run_id, said)
@@ -202,6 +203,8 @@ def _fit(context: Context, order: Order, config: TrainConfig, material: Material
         folder=context.home.run_folder(order.run_id),
         on_epoch=_epoch_reporter(context, order.run_id),
         on_batch=meter.train,
+        weights=material.weights,
+        targets=material.targets,
         initial=context.home.run_folder(order.from_run_id) / "checkpoint.pt" if order.from_run_id else None,
     )
 
@@ -229,28 +232,32 @@ def _cross(
 
     Without folds those of the final model. With folds, what the final model saw is predicted by the folds' models.
     """
-    taught = {material.rows[index].pixel_sha256 for index in material.training.tolist()}
+    taught = {material.rows[index].pixel_sha256 for index in material.taught.tolist()}
     taught |= set(order.inherited.values())
     seen = np.array([row.pixel_sha256 in taught for row in material.rows])
     folds = order.config["folds"]
     if not folds:
         return probs, ~seen
-    # copies of what was trained on are predicted with it, without teaching
+    # copies of what was trained on are predicted with it, without teaching; variants teach beside their parents
     labels = np.full(len(material.labels), -1, np.int64)
     labels[material.training] = material.labels[material.training]
     rows = np.flatnonzero(seen)
-    probs = probs.copy()
-    probs[rows] = cross_predict(
+    variants = np.arange(len(material.rows), len(material.labels))
+    crossed = cross_predict(
         material.images,
         labels,
         material.groups,
-        indices=rows,
+        indices=np.concatenate([rows, variants]),
         folds=folds,
         class_count=len(order.class_ids),
         config=config,
         folder=context.home.run_folder(order.run_id) / "folds",
         on_progress=meter.cross,
+        weights=material.weights,
+        targets=material.targets,
     )
+    probs = probs.copy()
+    probs[rows] = crossed[: len(rows)]
     return probs, np.ones(len(seen), np.bool_)
 
 
@@ -267,7 +274,7 @@ def _make_predictions(
     suggested = probs.argmax(1).astype(np.int64)
     judged = unseen & np.array([order.frozen is None or row.split != order.frozen for row in material.rows], np.bool_)
     if judged.any():
-        issues = label_issues(probs[judged], material.labels[judged])
+        issues = label_issues(probs[judged], material.labels[: len(probs)][judged])
         p_wrong[judged], suggested[judged] = issues.p_wrong, issues.suggested
     small = compress(features, dimensions=64)
     return Predictions(
@@ -287,9 +294,10 @@ def _make_predictions(
 def _list_training_set(material: Material) -> TrainingSet:
     ids = np.array([row.image_id for row in material.rows], np.int64)
     return TrainingSet(
-        trained=np.sort(ids[material.training]),
+        trained=np.sort(ids[material.taught]),
         measured=np.sort(ids[material.evaluation]),
         left_out=np.sort(ids[material.left_out]),
+        parents=ids[material.parents],
     )
 
 

@@ -1,0 +1,171 @@
+"""Which of the images that could teach do, with what weight and what targets, and the variants that join them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from ml.variants import make_variants, plan_variants
+from workbench.config import Home
+from workbench.errors import Invalid
+from workbench.models.states import follow_merges
+from workbench.queries import datasets as dataset_queries
+from workbench.queries import votes as vote_queries
+from workbench.services.data_steps import DataSteps
+from workbench.services.predictions import load_predictions
+from workbench.services.runs import draw_lot
+from workbench.services.versions import VersionRow
+
+VOTES = "votes.npz"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the data steps of a run need to know of its images beside their labels, by image id."""
+
+    p_wrong: Mapping[int, float]  # of the run that flags
+    votes: Mapping[int, NDArray[np.int64]]  # one count for each column; images without votes for any are left out
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rows that teach, and how many do not."""
+
+    rows: NDArray[np.int64]
+    flagged: int  # dropped, or weighed less
+    capped: int
+
+
+# --- what is known ----------------------------------------------------------------------------------------------
+
+
+def read_evidence(
+    session: Session, home: Home, *, run_id: int, dataset_id: int, steps: DataSteps, class_ids: Sequence[int]
+) -> Evidence:
+    """From the predictions of the run that flags, and the votes as they stood when this run first asked."""
+    p_wrong: dict[int, float] = {}
+    if steps.flagged != "keep":
+        said = load_predictions(home, steps.flagged_by)
+        known = np.isfinite(said.p_wrong)
+        p_wrong = dict(zip(said.image_ids[known].tolist(), said.p_wrong[known].tolist(), strict=True))
+    votes: dict[int, NDArray[np.int64]] = {}
+    if steps.targets == "votes":
+        path = home.run_folder(run_id) / VOTES
+        if not path.exists():
+            _keep_votes(path, _count_votes(session, dataset_id=dataset_id, class_ids=class_ids))
+        with np.load(path, allow_pickle=False) as stored:
+            votes = dict(zip(stored["image_ids"].tolist(), stored["counts"], strict=True))
+    return Evidence(p_wrong, votes)
+
+
+def _count_votes(session: Session, *, dataset_id: int, class_ids: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """Votes for merged classes count for what these became."""
+    classes = dataset_queries.list_classes(session, dataset_id)
+    roots = follow_merges({cls.id: cls.merged_into_id for cls in classes})
+    column = {class_id: index for index, class_id in enumerate(class_ids)}
+    found: dict[int, NDArray[np.int64]] = {}
+    image_ids = vote_queries.list_voted(session, dataset_id)
+    for image_id, class_id, count in vote_queries.list_counts(session, image_ids):
+        index = column.get(roots.get(class_id, class_id))
+        if index is not None:
+            found.setdefault(image_id, np.zeros(len(class_ids), np.int64))[index] += count
+    return found
+
+
+def _keep_votes(path: Path, votes: Mapping[int, NDArray[np.int64]]) -> None:
+    """Votes may change while a training is interrupted; what it learns may not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts = np.stack(list(votes.values())) if votes else np.zeros((0, 0), np.int64)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, image_ids=np.array(list(votes), np.int64), counts=counts)
+    temporary.replace(path)
+
+
+# --- who teaches ------------------------------------------------------------------------------------------------
+
+
+def choose(
+    rows: Sequence[VersionRow],
+    labels: NDArray[np.int64],
+    *,
+    teaching: Sequence[int],
+    steps: DataSteps,
+    evidence: Evidence,
+    seed: int,
+) -> Chosen:
+    """The rows that teach after dropping what is flagged and capping the classes, in their order."""
+    flagged = {index for index in teaching if doubt(rows[index], evidence) >= _least_doubt(steps)}
+    kept = [index for index in teaching if steps.flagged != "drop" or index not in flagged]
+    capped = _cap(rows, labels, kept, most=steps.max_per_class, seed=seed) if steps.max_per_class else kept
+    return Chosen(np.array(capped, np.int64), len(flagged), len(kept) - len(capped))
+
+
+def doubt(row: VersionRow, evidence: Evidence) -> float:
+    """P(wrong) of its label, 0 where nobody says, or since a reviewer decided on it."""
+    return 0.0 if row.source != "imported" else evidence.p_wrong.get(row.image_id, 0.0)
+
+
+def _least_doubt(steps: DataSteps) -> float:
+    return steps.flagged_from if steps.flagged == "drop" else float(np.finfo(np.float32).tiny)
+
+
+def _cap(
+    rows: Sequence[VersionRow], labels: NDArray[np.int64], kept: Sequence[int], *, most: int, seed: int
+) -> list[int]:
+    """Up to `most` of each class by a lot of seed and pixels: other images that come or go change little."""
+    drawn = sorted(kept, key=lambda index: draw_lot(f"{seed}:{rows[index].pixel_sha256}"))
+    taken: dict[int, int] = {}
+    chosen = []
+    for index in drawn:
+        label = int(labels[index])
+        taken[label] = taken.get(label, 0) + 1
+        if taken[label] <= most:
+            chosen.append(index)
+    return sorted(chosen)
+
+
+# --- what they teach --------------------------------------------------------------------------------------------
+
+
+def weigh(rows: Sequence[VersionRow], steps: DataSteps, evidence: Evidence) -> NDArray[np.float32] | None:
+    """How much each image counts in the loss; none where all count the same."""
+    if steps.flagged != "weigh":
+        return None
+    return np.array([1 - doubt(row, evidence) for row in rows], np.float32)
+
+
+def aim(
+    rows: Sequence[VersionRow], labels: NDArray[np.int64], *, steps: DataSteps, evidence: Evidence, class_count: int
+) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+    """The probabilities (N, K) that images teach, none where these are their labels; and which come from votes.
+
+    What a reviewer decided stands above the votes. Rows of images without label or votes are zero: they teach nothing.
+    """
+    by_votes = np.zeros(len(rows), np.bool_)
+    if steps.targets != "votes":
+        return None, by_votes
+    targets = np.zeros((len(rows), class_count), np.float32)
+    known = np.flatnonzero(labels >= 0)
+    targets[known, labels[known]] = 1
+    for index, row in enumerate(rows):
+        counts = evidence.votes.get(row.image_id)
+        if counts is not None and row.source == "imported" and counts.sum():
+            targets[index], by_votes[index] = counts / counts.sum(), True
+    return targets, by_votes
+
+
+def fill(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], *, training: NDArray[np.int64], steps: DataSteps, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The variants that fill up rare classes, and the row of each one's parent; empty where that was not asked for."""
+    if not steps.fill_per_class:
+        return images[:0], np.empty(0, np.int64)
+    if len(training) == 0:
+        raise Invalid("There is no image to make variants of; ask for fewer data steps.")
+    parents = plan_variants(labels, indices=training, per_class=steps.fill_per_class, seed=seed)
+    return make_variants(images, parents=parents, seed=seed), parents
