@@ -12,6 +12,7 @@ from torch import Tensor
 from ml.checkpoints import read_checkpoint
 from ml.configs import TrainConfig, read_config
 from ml.devices import autocast, pick_device, pick_precision
+from ml.ensembles import make_ensemble
 from ml.models import make_net
 from ml.models.classifier import Classifier
 from ml.occlude import hide_region
@@ -47,7 +48,7 @@ def load_model(checkpoint: Path, *, device: str | torch.device | None = None) ->
     contents = read_checkpoint(checkpoint)
     config, place = read_config(contents["config"]), pick_device(device)
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away
-        net = make_net(config, contents["class_count"])
+        net = make_ensemble(contents) if "members" in contents else make_net(config, contents["class_count"])
     net.load_state_dict(contents["model"])
     net.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     mean, std = (torch.tensor(contents[name]).view(1, -1, 1, 1).to(place) for name in ("mean", "std"))
