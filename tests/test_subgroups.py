@@ -14,6 +14,7 @@ from workbench.db import Database
 from workbench.errors import Invalid, NotFound
 from workbench.models import Attribute, Dataset, Image, Run, Vote
 from workbench.services import subgroups, users
+from workbench.services.evaluations import judge
 from workbench.services.subgroups import compare_groups, correct, join_values, make_sentence
 
 
@@ -121,9 +122,10 @@ def list_tested(session: object) -> list[Image]:
 
 def test_the_images_measured_on_are_told_apart_by_an_attribute(database: Database, home: Home, run_id: int) -> None:
     with database.read() as session:
-        run = session.get_one(Run, run_id)
-        found = subgroups.report(subgroups.measure_groups(session, home, run, by="fur"))
-        assert list(subgroups.list_facts(session, session.get_one(Dataset, run.dataset_id))) == [
+        dataset = session.scalars(select(Dataset)).one()
+        judged = judge(session, home, session.get_one(Run, run_id))
+        found = subgroups.report(subgroups.measure_groups(session, dataset, judged, by="fur"))
+        assert list(subgroups.list_facts(session, dataset)) == [
             "fur", "clear votes", "label source", "size",
         ]  # fmt: skip
     assert (found["n"], found["without"]) == (11, 1)
@@ -140,12 +142,13 @@ def test_votes_and_other_facts_group_too(database: Database, home: Home, run_id:
         session.add(Vote(image_id=cat.id, option="dog", class_id=(cat.label_id or 0) + 1, count=3))
         session.add(Vote(image_id=cat.id, option="not a pet", class_id=None, count=9))
     with database.read() as session:
-        run = session.get_one(Run, run_id)
-        voted = subgroups.measure_groups(session, home, run, by="clear votes")
+        dataset = session.scalars(select(Dataset)).one()
+        judged = judge(session, home, session.get_one(Run, run_id))
+        voted = subgroups.measure_groups(session, dataset, judged, by="clear votes")
         assert [(group.value, group.rate.n) for group in voted.groups] == [("half or more", 1)]
         assert voted.without == 11
-        source = subgroups.measure_groups(session, home, run, by="label source")
+        source = subgroups.measure_groups(session, dataset, judged, by="label source")
         assert [(group.value, group.rate.n) for group in source.groups] == [("imported", 12)]
-        assert subgroups.measure_groups(session, home, run, by="size").groups[0].value.count("×") == 1
+        assert subgroups.measure_groups(session, dataset, judged, by="size").groups[0].value.count("×") == 1
         with pytest.raises(NotFound, match="has a value for “age”; there is: fur"):
-            subgroups.measure_groups(session, home, run, by="age")
+            subgroups.measure_groups(session, dataset, judged, by="age")

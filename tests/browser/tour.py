@@ -83,6 +83,9 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         pages["group"] = f"{root}/duplicates/{group}"
     if runs:
         pages["run"] = f"{root}/runs/{runs[-1]}"
+        pages |= {f"run_{part}": f"{root}/runs/{runs[0]}/{part}" for part in ("measures", "calibration", "groups")}
+        pages["rests_on"] = f"{root}/runs/{runs[0]}/rests-on"
+        pages["saliency"] = f"{root}/images/{image}/saliency"
     if len(runs) > 1:
         pages["compare"] = f"{root}/compare?a={runs[-2]}&b={runs[-1]}"
     if job:

@@ -37,6 +37,7 @@ NEEDS = {
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
                 "run_checking.show", "run_parts.training",
+                "run_parts.calibration", "run_parts.groups", "run_parts.measures",
                 "run_results.cell", "comparing.show", "runs.index", "runs.live", "runs.progress", "runs.show",
                 "settings.show", "splits.index",
             ),

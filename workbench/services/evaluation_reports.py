@@ -19,6 +19,7 @@ def report_evaluation(
     by: an attribute whose groups are told apart as well.
     """
     judged = judge(session, home, run, split=split)
+    dataset = session.get_one(Dataset, run.dataset_id)
     leak = leaks.measure_run(session, home, run, split=split)
     found = evaluate_judged(session, run, judged) | {
         "votes": measure_votes(session, run, judged),
@@ -27,7 +28,7 @@ def report_evaluation(
         "coverage": coverage.report(coverage.measure_coverage(session, home, run)),
     }
     if by:
-        found["groups"] = subgroups.report(subgroups.measure_groups(session, home, run, by=by, split=split))
+        found["groups"] = subgroups.report(subgroups.measure_groups(session, dataset, judged, by=by))
     return found
 
 

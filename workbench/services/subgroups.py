@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency, fisher_exact
 from sqlalchemy.orm import Session
 
-from workbench.config import Home
 from workbench.errors import Invalid, NotFound
-from workbench.models import Dataset, Run
+from workbench.models import Dataset
 from workbench.queries import evaluations as queries
 from workbench.queries import image_details, splits
-from workbench.services.evaluations import Judged, judge
+from workbench.services.evaluations import Judged
 from workbench.services.leaks import Rate, compare_rates
 from workbench.services.vote_measures import count_votes
 
@@ -134,11 +133,9 @@ def _is_used(session: Session, dataset: Dataset, name: str) -> bool:
 
 
 def measure_groups(
-    session: Session, home: Home, run: Run, *, by: str, against: str | None = None, split: str | None = None
+    session: Session, dataset: Dataset, judged: Judged, *, by: str, against: str | None = None
 ) -> Grouping:
-    """The images that the run is measured on, by the newest labels. by: an attribute, or a key of FACTS."""
-    dataset = session.get_one(Dataset, run.dataset_id)
-    judged = judge(session, home, run, split=split)
+    """The images judged, apart. by: an attribute, or a key of FACTS."""
     values = _read_values(session, dataset, judged, by)
     known = [row for row, image_id in enumerate(judged.image_ids.tolist()) if image_id in values]
     if not known:

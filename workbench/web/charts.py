@@ -5,11 +5,13 @@ the numbers in a table beside each picture.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 28
+SQUARE, STRIP = 300, 44  # the diagram of calibration, and the bars below it
 HEAT_STEPS = 10
 
 Number = float | None
@@ -69,11 +71,13 @@ def line_chart(
     percent: bool = False,
     baseline: tuple[float, str] | None = None,
     x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
 ) -> LineChart:
     """Lines over x (ascending). percent: values are shares. baseline: a value and what it is, drawn across."""
     numbers = [value for each in series for value in each.values if value is not None and math.isfinite(value)]
     numbers += [edge for each in series for pair in each.band if pair is not None for edge in pair]
     numbers += [baseline[0]] if baseline else []
+    numbers += y_range or ()
     steps = nice_steps(min(numbers, default=0.0), max(numbers, default=1.0))
     x_low, x_high = x_range or (min(x, default=0.0), max(x, default=1.0))
     frame = _Frame(x_low, x_high if x_high > x_low else x_low + 1, steps[0], steps[-1])
@@ -210,6 +214,79 @@ def paired_bars(name: str, a: Number, b: Number, *, names: tuple[str, str]) -> P
     difference = None if a is None or b is None else b - a
     words = f"{name}: {names[0]} {_write(a, percent=True, digits=1)}, {names[1]} {_write(b, percent=True, digits=1)}"
     return PairedBars(_clip(a), _clip(b), difference, words)
+
+
+def count_bars(name: str, a: int, b: int, *, most: int) -> PairedBars:
+    """How many images are labelled and how many predicted so, on the scale of the largest number of the page."""
+    words = f"{name}: {a:,} labelled, {b:,} predicted"
+    return PairedBars(_clip(a / most), _clip(b / most), float(b - a), words)
+
+
+# --- calibration ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReliabilityPoint:
+    """A bin in the square of the diagram: where its dot is, its whisker, and how tall the bar of its images is."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    bar: float
+    left: float
+    width: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence to the right, accuracy upwards, both from 0 to 1; below, how many images are how sure."""
+
+    title: str
+    points: list[ReliabilityPoint]
+    ticks: list[Tick]  # for both axes: x = left + at, y = bottom - at
+    summary: str
+    header: list[str]
+    rows: list[list[str]]
+    size: int = SQUARE
+    strip: int = STRIP
+
+
+def reliability(title: str, bins: Sequence[Mapping[str, Any]]) -> Reliability:
+    """bins: as `measures.measure_calibration` lists them."""
+    most = max((each["n"] for each in bins), default=1)
+    points = [
+        ReliabilityPoint(
+            x=round(SQUARE * each["confidence"], 1),
+            y=round(SQUARE * (1 - each["accuracy"]), 1),
+            low=round(SQUARE * (1 - each["accuracy_low"]), 1),
+            high=round(SQUARE * (1 - each["accuracy_high"]), 1),
+            bar=round(STRIP * each["n"] / most, 1),
+            left=round(SQUARE * each["from"] + 1, 1),
+            width=round(SQUARE * (each["to"] - each["from"]) - 2, 1),
+            words=f"{each['n']:,} images about {each['confidence']:.0%} sure: {each['accuracy']:.0%} right",
+        )
+        for each in bins
+    ]
+    told = "; ".join(point.words for point in points)
+    return Reliability(
+        title=title,
+        points=points,
+        ticks=[Tick(SQUARE * share / 4, f"{25 * share} %") for share in range(5)],
+        summary=f"{title}: {told or 'nothing'}.",
+        header=["Confidence", "Images", "Mean confidence", "Accuracy", "95 % interval"],
+        rows=[
+            [
+                f"{100 * each['from']:.0f} to {100 * each['to']:.0f} %",
+                f"{each['n']:,}",
+                _write(each["confidence"], percent=True, digits=1),
+                _write(each["accuracy"], percent=True, digits=1),
+                f"[{100 * each['accuracy_low']:.1f}, {100 * each['accuracy_high']:.1f}]",
+            ]
+            for each in bins
+        ],
+    )
 
 
 # --- the heat map -----------------------------------------------------------------------------------------------

@@ -1,12 +1,23 @@
 """The parts of a finished run's page behind its overview, each an address of its own."""
 
-from flask import Blueprint, url_for
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
+from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset, Run
-from workbench.services import training_requests
+from workbench.queries import datasets
+from workbench.services import coverage, evaluation_reports, subgroups, temperatures, training_requests
 from workbench.services.curves import read_curves
-from workbench.web.boundary import done, home, page
+from workbench.services.evaluations import Judged, evaluate_judged, judge
+from workbench.services.subgroups import Group, Grouping
+from workbench.web import charts
+from workbench.web.boundary import db, done, home, page
+from workbench.web.charts import IntervalBar, PairedBars
 from workbench.web.learning_curves import draw_curves
 from workbench.web.loaders import load_dataset, load_run
 from workbench.web.run_results import describe_run
@@ -14,20 +25,204 @@ from workbench.web.run_results import describe_run
 blueprint = Blueprint("run_parts", __name__)
 
 
+# --- measures ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A line of the table; bar is none for what is no share."""
+
+    name: str
+    words: str
+    value: float | None
+    low: float | None
+    high: float | None
+    baseline: float | None
+    bar: IntervalBar | None
+    n: int
+
+
+SHARES = {  # key: name, what it is
+    "accuracy": ("Accuracy", "its most probable class is the label"),
+    "top2": ("Top 2", "the label is among its two most probable classes"),
+    "macro_f1": ("Macro F1", "precision and recall as one, each class counting alike"),
+    "weighted_f1": ("Weighted F1", "the same, each class counting by its images"),
+    "auc": ("AUC", "an image of a class gets more for it than one of another"),
+}
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/measures")
+def measures(name: str, run_id: int) -> ResponseReturnValue:
+    """Every measure with its interval, its n and what guessing reaches; then by class."""
+    dataset, run = _load(name, run_id)
+    if run.metrics is None:
+        return _to_overview(run, dataset)
+    judged = _judge(run)
+    if judged is None:
+        return page("runs/measures.html", **describe_run(dataset, run), found=None)
+    found = evaluate_judged(db(), run, judged)
+    return page(
+        "runs/measures.html",
+        **describe_run(dataset, run),
+        found=found,
+        shares=list_shares(found),
+        losses=list_losses(found, evaluation_reports.measure_votes(db(), run, judged)),
+        counts=list_counts(found),
+        classes={cls.name: cls for cls in datasets.list_classes(db(), dataset.id)},
+    )
+
+
+def list_shares(found: Mapping[str, Any]) -> list[Measure]:
+    lines = []
+    for key, (title, words) in SHARES.items():
+        low, high = (found["low"], found["high"]) if key == "accuracy" else (found[f"{key}_low"], found[f"{key}_high"])
+        baseline = found["baseline"][key]
+        bar = charts.interval_bar(found[key], low=low, high=high, baseline=baseline)
+        lines.append(Measure(title, words, found[key], low, high, baseline, bar, found["n"]))
+    return lines
+
+
+def list_losses(found: Mapping[str, Any], votes: Mapping[str, Any] | None) -> list[Measure]:
+    """What is better the smaller it is; votes: cross-entropy to them, where there are some."""
+    lines = [
+        Measure(
+            "Log loss", "how surprised it is by the label, in nats", found["log_loss"], found["log_loss_low"],
+            found["log_loss_high"], found["baseline"]["log_loss"], None, found["n"],
+        )
+    ]  # fmt: skip
+    if votes:
+        words = f"how surprised it is by the raters; they alone have {votes['floor']:.3f}"
+        lines.append(
+            Measure(
+                "Cross-entropy to the votes", words, votes["cross_entropy"], votes["low"], votes["high"],
+                votes["baseline"], None, votes["n"],
+            )
+        )  # fmt: skip
+    return lines
+
+
+def list_counts(found: Mapping[str, Any]) -> list[tuple[dict[str, Any], PairedBars]]:
+    """Per class, most images first: how many carry it and how many are predicted so."""
+    most = max((max(row["support"], row["predicted"]) for row in found["per_class"]), default=0) or 1
+    return [
+        (row, charts.count_bars(row["name"], row["support"], row["predicted"], most=most))
+        for row in sorted(found["per_class"], key=lambda row: -row["support"])
+    ]
+
+
+# --- calibration ------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/calibration")
+def calibration(name: str, run_id: int) -> ResponseReturnValue:
+    """Whether it is as sure as it is right, as it is and with a temperature."""
+    dataset, run = _load(name, run_id)
+    if run.metrics is None:
+        return _to_overview(run, dataset)
+    judged = _judge(run)
+    if judged is None:
+        return page("runs/calibration.html", **describe_run(dataset, run), found=None)
+    found = evaluate_judged(db(), run, judged)
+    scaled = temperatures.measure_scaled(db(), home(), run, judged)
+    return page(
+        "runs/calibration.html",
+        **describe_run(dataset, run),
+        found=found,
+        scaled=scaled,
+        as_it_is=charts.reliability("As it says", found["calibration"]),
+        with_it=charts.reliability("With the temperature", scaled["calibration"]) if scaled else None,
+        leaning=measure_leaning(judged),
+    )
+
+
+def measure_leaning(judged: Judged) -> float:
+    """By how much it is surer than it is right, on average; negative where it is less sure."""
+    shares = judged.probs / judged.probs.sum(1, keepdims=True)
+    return float(shares.max(1).mean() - np.mean(shares.argmax(1) == judged.labels))
+
+
+# --- groups -----------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/groups")
+def groups(name: str, run_id: int) -> ResponseReturnValue:
+    """Accuracy on parts of the images, by an attribute; against all others or one of them."""
+    dataset, run = _load(name, run_id)
+    if run.metrics is None:
+        return _to_overview(run, dataset)
+    facts = subgroups.list_facts(db(), dataset)
+    by = request.args.get("by") or next(iter(facts))
+    judged = _judge(run)
+    found, problem = (
+        _group(dataset, judged, by=by, against=request.args.get("against") or None) if judged else (None, "")
+    )
+    return page(
+        "runs/groups.html",
+        status=422 if problem else 200,
+        **describe_run(dataset, run),
+        facts=facts,
+        chosen=by,
+        is_gone=judged is None,
+        found=found,
+        problem=problem,
+        lines=[(group, _group_bar(group, found)) for group in found.groups] if found else [],
+        sentence=subgroups.make_sentence(found) if found else "",
+    )
+
+
+def _group(dataset: Dataset, judged: Judged, *, by: str, against: str | None) -> tuple[Grouping | None, str]:
+    """The groups, or why there are none."""
+    try:
+        return subgroups.measure_groups(db(), dataset, judged, by=by, against=against), ""
+    except NotFound as error:
+        return None, "" if by in subgroups.FACTS else str(error)
+    except Invalid as error:
+        return None, str(error)
+
+
+def _group_bar(group: Group, found: Grouping) -> IntervalBar:
+    low, high = group.rate.interval
+    return charts.interval_bar(group.rate.accuracy, low=low, high=high, baseline=found.rate.accuracy)
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
 @blueprint.get("/d/<name>/runs/<int:run_id>/training")
 def training(name: str, run_id: int) -> ResponseReturnValue:
     """How it learned, from what, and how to do it again."""
     dataset, run = _load(name, run_id)
     if run.metrics is None:
-        return done(url_for("runs.show", name=name, run_id=run_id))
+        return _to_overview(run, dataset)
     return page(
         "runs/training.html",
         **describe_run(dataset, run),
         charts=draw_curves(read_curves(home(), run_id), run.metrics["baseline"]["accuracy"]),
+        stages=_cover(run),
         command=training_requests.command_of(dataset, run),
     )
+
+
+def _cover(run: Run) -> list[coverage.Stage]:
+    try:
+        return coverage.measure_coverage(db(), home(), run)
+    except NotFound:  # its predictions are gone
+        return []
 
 
 def _load(name: str, run_id: int) -> tuple[Dataset, Run]:
     dataset = load_dataset(name)
     return dataset, load_run(run_id, dataset)
+
+
+def _to_overview(run: Run, dataset: Dataset) -> ResponseReturnValue:
+    return done(url_for("runs.show", name=dataset.name, run_id=run.id))
+
+
+def _judge(run: Run) -> Judged | None:
+    """None when its predictions are gone, or none of its images is left to measure on."""
+    try:
+        judged = judge(db(), home(), run)
+    except NotFound:
+        return None
+    return judged if len(judged.image_ids) else None

@@ -26,6 +26,9 @@ blueprint = Blueprint("run_results", __name__)
 CELL_IMAGES = 200
 PARTS = {  # of a finished run's page: endpoint, title
     "runs.show": "Overview",
+    "run_parts.measures": "Measures",
+    "run_parts.calibration": "Calibration",
+    "run_parts.groups": "Groups",
     "run_parts.training": "Training",
     "run_checking.show": "Checks",
 }
