@@ -357,7 +357,7 @@ def test_one_who_is_logged_out_keeps_everything_and_logs_in_where_they_are(offli
     assert count_kept(offline) == 3
     line.get_by_role("link", name="Log in").click()
     expect(offline.get_by_role("button", name="Log in")).to_be_visible()
-    offline.goto(f"{desk.live.url}/login/{desk.links['ann'].pop()}")
+    desk.log_in(offline, "ann")
     wait_until_saved(offline)
     assert queue.kinds() == [(0, "confirm"), (1, "relabel"), (2, "exclude")]
 
@@ -372,14 +372,14 @@ def test_one_person_s_answers_are_never_sent_as_another_s(offline: Page, desk: D
     expect(offline.locator(LINE)).to_contain_text("1 decision is not saved yet")
     offline.route("**/answers", lambda route: route.abort())
     offline.context.set_offline(False)
-    other.goto(f"{desk.live.url}/login/{desk.links['bob'].pop()}")
+    desk.log_in(other, "bob")
     offline.unroute("**/answers")
     expect(offline.locator(LINE)).to_contain_text("somebody else is logged in here now")
     offline.goto(queue.url)  # now the page is bob's
     offline.wait_for_timeout(700)
     expect(offline.locator(LINE)).to_be_hidden()
     assert (queue.kinds(), count_kept(offline)) == ([], 1)
-    offline.goto(f"{desk.live.url}/login/{desk.links['ann'].pop()}")
+    desk.log_in(offline, "ann")
     wait_until_saved(offline)
     assert queue.log() == [(0, "confirm", "ann")]
 
