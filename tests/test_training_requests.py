@@ -21,10 +21,17 @@ from workbench.services.training_requests import TrainingRequest, ask_for_traini
             "workbench train --dataset pets --arch compact --preset quick --seed 0",
         ),
         (
-            TrainingRequest(arch="resnet18", preset="standard", epochs=7, folds=5, seed=3, balanced=True, patience=2),
+            TrainingRequest(
+                arch="resnet18",
+                preset="standard",
+                folds=5,
+                seed=3,
+                balance="weigh",
+                settings={"epochs": 7, "patience": 2},
+            ),  # fmt: skip
             (
                 "workbench train --dataset pets --arch resnet18 --preset standard --epochs 7 --folds 5 --seed 3 "
-                "--set patience=2 --set class_weighting=balanced --promote"
+                "--set class_weighting=balanced --set patience=2 --promote"
             ),
         ),
         (

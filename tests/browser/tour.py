@@ -17,7 +17,7 @@ from sqlalchemy import select
 from tests.live import Live, serve
 from workbench.config import Home
 from workbench.db import Database
-from workbench.models import Dataset, DuplicateGroup, Image, Job, Opinion, Queue, Run
+from workbench.models import Dataset, DuplicateGroup, Image, Job, Opinion, Queue, Run, Study
 
 WIDTHS = {1440: 900, 390: 844}
 THEMES = ("light", "dark")
@@ -46,6 +46,7 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
             session.scalars(select(Run.id).where(Run.dataset_id == row.id, Run.status == "done").order_by(Run.id))
         )
         job = session.scalars(select(Job.id).order_by(Job.id.desc())).first()
+        study = session.scalars(select(Study.id).where(Study.dataset_id == row.id).order_by(Study.id.desc())).first()
         disputed = session.scalars(select(Image.id).where(Image.dataset_id == row.id, Image.disputed)).first()
         judges = list(session.scalars(select(Opinion.user_id).distinct().order_by(Opinion.user_id)))
     database.close()
@@ -57,6 +58,9 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "splits": f"{root}/splits",
         "splits_preview": f"{root}/splits/preview",
         "runs": f"{root}/runs",
+        "train": f"{root}/runs/new",
+        "studies": f"{root}/studies",
+        "study_new": f"{root}/studies/new",
         "classes": f"{root}/classes",
         "history": f"{root}/history",
         "agreement": f"{root}/agreement",
@@ -88,6 +92,8 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         pages["saliency"] = f"{root}/images/{image}/saliency"
     if len(runs) > 1:
         pages["compare"] = f"{root}/compare?a={runs[-2]}&b={runs[-1]}"
+    if study:
+        pages["study"] = f"{root}/studies/{study}"
     if job:
         pages["job"] = f"/jobs/{job}"
     return pages

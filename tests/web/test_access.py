@@ -27,12 +27,12 @@ NEEDS = {
     "GET": {
         "activities.index": "lead", "agreement.pair": "lead", "agreement.preview": "lead", "agreement.reviewer": "lead",
         "classes.preview_merge": "lead", "duplicates.preview": "lead", "imports.new": "lead", "imports.preview": "lead",
-        "people.index": "lead", "runs.new": "lead", "splits.preview": "lead",
+        "people.index": "lead", "training_forms.new": "lead", "splits.preview": "lead",
         **dict.fromkeys(
             (
                 "agreement.adjudication", "agreement.case", "agreement.images", "agreement.index",
                 "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
-                "duplicates.show", "exports.download", "exports.index", "history.index", "history.save",
+                "duplicates.show", "explaining.look", "explaining.overlay", "explaining.show", "exports.download", "exports.index", "history.index", "history.save",
                 "home.datasets", "home.show",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
@@ -48,7 +48,7 @@ NEEDS = {
         **dict.fromkeys(("accounts.log_out", "settings.save", "settings.save_keys"), "viewer"),
         **dict.fromkeys(
             (
-                "answers.send", "duplicates.settle", "duplicates.undo", "exports.start", "history.undo",
+                "answers.send", "duplicates.settle", "duplicates.undo", "explaining.ask", "exports.start", "history.undo",
                 "images.apply_bulk",
                 "images.decide", "images.preview_bulk", "jobs.cancel", "jobs.retry", "review.blind", "review.comment",
                 "review.decide", "review.redo", "review.skip", "review.undo", "sweeps.lease",
@@ -61,9 +61,9 @@ NEEDS = {
                 "agreement.ask_another", "agreement.compute", "agreement.settle", "agreement.settle_bulk",
                 "agreement.take_back_asking", "agreement.undo",
                 "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
-                "duplicates.settle_bulk", "imports.start", "imports.upload", "people.invite", "people.revoke",
+                "duplicates.settle_bulk", "explaining.start", "imports.start", "imports.upload", "people.invite", "people.revoke",
                 "queues.build",
-                "queues.close", "run_checking.probe", "runs.cancel", "runs.create", "runs.promote", "runs.retry", "splits.build",
+                "queues.close", "run_checking.probe", "runs.cancel", "training_forms.create", "comparing.promote", "comparing.train_control", "runs.retry", "splits.build",
                 "splits.freeze", "splits.unfreeze",
             ),
             "lead",
@@ -115,6 +115,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "token": "nobody",
         "ending": "csv",
         "filename": "icon.svg",
+        "kind": "explain",
     }
 
 
@@ -247,7 +248,7 @@ def test_pages_open_for_everybody_who_may_see_them(app: Flask, world: World, bro
         "classes.preview_merge": f"?into={world.pets['into']}",
         "agreement.images": f"?one={world.pets['class_id']}&other={world.pets['into']}",
     }
-    not_made = {"images.full", "images.thumbnail", "exports.download", "imports.preview", "run_results.cell"}
+    not_made = {"explaining.overlay", "images.full", "images.thumbnail", "exports.download", "imports.preview", "run_results.cell"}
     for role in ROLES:
         browser = browser_as(role)
         for endpoint, method, arguments in list_calls(app):

@@ -13,12 +13,13 @@ from tests.trained_runs import add_run, write_curves
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Invalid
-from workbench.models import Class, Dataset, Image, Job, Queue, Run, utc_now
+from workbench.models import Class, Dataset, Image, Job, Queue, Run, Vote, utc_now
 from workbench.services import jobs, runs, users
 from workbench.services.training_requests import TrainingRequest
-from workbench.web.runs import parse_training
+from workbench.web.training_forms import parse_training
 
 BrowserAs = Callable[[str], Browser]
+CHOSEN = ("preset", "vary", "balance", "schedule", "from_run")  # from a list, so never typed
 MISTAKES = {"cat/1.png": "dog", "cat/3.png": "dog", "owl/1.png": "cat", "cat/0.png": "owl"}
 
 
@@ -136,14 +137,14 @@ def test_the_form_is_for_leads_and_says_what_folds_cost(browser_as: BrowserAs, t
 
 
 def test_asking_makes_a_run_and_its_job(browser_as: BrowserAs, database: Database, trained: int) -> None:
-    form = {"arch": "compact", "preset": "quick", "folds": "3", "epochs": "2", "balanced": "on", "vary": "unmirrored"}
+    form = {"arch": "compact", "preset": "quick", "folds": "3", "epochs": "2", "balance": "weigh", "vary": "unmirrored"}
     answer = browser_as("lead").post("/d/pets/runs", form)
     job = get_job(database)
     assert (answer.status_code, answer.location) == (303, f"/d/pets/runs/{job.params['run']}")
     assert (job.kind, job.status, job.params["dataset"]) == ("train", "queued", "pets")
     with database.read() as session:
         run = session.get_one(Run, job.params["run"])
-        assert run.config["overrides"] == {"epochs": 2, "class_weighting": "balanced", "flip": False}
+        assert run.config["overrides"] == {"class_weighting": "balanced", "flip": False, "epochs": 2}
         assert (run.config["folds"], run.config["promote"], run.status) == (3, False, "queued")
 
 
@@ -156,6 +157,12 @@ def test_asking_makes_a_run_and_its_job(browser_as: BrowserAs, database: Databas
         ("arch", "resnet19", "There is no architecture “resnet19”"),
         ("preset", "slow", "There is no preset “slow”"),
         ("vary", "wildly", "Choose one of these."),
+        ("balance", "evenly", "Choose one of these."),
+        ("schedule", "stairs", "Choose one of these."),
+        ("learning_rate", "much", "A number from 1e-08 to 100."),
+        ("augment.shear", "61", "A number from 0 to 60."),
+        ("max_per_class", "-1", "A whole number from 0 to 1,000,000."),
+        ("from_run", "99", "There is no run 99"),
     ],
 )
 def test_what_cannot_be_used_is_said_beside_what_was_typed(
@@ -165,7 +172,7 @@ def test_what_cannot_be_used_is_said_beside_what_was_typed(
     page = answer.get_data(as_text=True)
     assert answer.status_code == 422
     assert says in page
-    assert field in ("preset", "vary") or f'value="{typed}"' in page
+    assert field in CHOSEN or f'value="{typed}"' in page
     with database.read() as session:
         assert [run.id for run in session.scalars(select(Run))] == [trained]
 
@@ -189,6 +196,49 @@ def test_an_empty_form_is_the_preset() -> None:
     with pytest.raises(Invalid) as refused:
         parse_training({"epochs": "0", "seed": "٣"})
     assert set(refused.value.fields) == {"epochs", "seed"}
+
+
+def test_the_form_asks_for_data_steps_and_settings() -> None:
+    typed = {
+        "balance": "draw", "flagged": "drop", "flagged_by": "3", "flagged_from": "0.8", "targets": "votes",
+        "max_per_class": "500", "augment.shear": "12.5", "schedule": "plateau", "decay_epochs": "2", "channels": "1",
+        "compile": "on", "from_run": "2", "arch": "resnet18", "seed": "7",
+    }  # fmt: skip
+    asked = parse_training(typed)
+    assert (asked.arch, asked.from_run, asked.seed) == ("resnet18", 2, 7)
+    assert asked.overrides == {
+        "sampling": "balanced", "flagged": "drop", "flagged_by": 3, "flagged_from": 0.8, "targets": "votes",
+        "max_per_class": 500, "augment.shear": 12.5, "schedule": "plateau", "decay_epochs": 2, "channels": "1",
+        "compile": True,
+    }  # fmt: skip
+
+
+def test_what_the_data_set_has_not_got_is_not_offered(browser_as: BrowserAs, database: Database, home: Home) -> None:
+    with database.write() as session:
+        make_pets(session)
+    page = browser_as("lead").get("/d/pets/runs/new").get_data(as_text=True)
+    for absent in ("Retrain", "Start from", 'name="flagged"', 'name="targets"'):
+        assert absent not in page
+
+
+def test_retraining_flags_and_votes_are_offered_where_there_are_any(
+    browser_as: BrowserAs, database: Database, trained: int
+) -> None:
+    with database.write() as session:
+        run = session.get_one(Run, trained)
+        run.config = {**run.config, "folds": 4}
+        image = session.scalars(select(Image)).first() or pytest.fail("no image")
+        session.add(Vote(image_id=image.id, option="cat", class_id=image.label_id, count=3))
+    lead = browser_as("lead")
+    page = lead.get("/d/pets/runs/new").get_data(as_text=True)
+    for offered in (f"run {trained} goes on with the labels", "Start from", 'name="flagged"', 'name="targets"'):
+        assert offered in page
+    form = {"preset": "retrain", "folds": "4", "flagged": "weigh", "flagged_by": str(trained), "targets": "votes"}
+    assert lead.post("/d/pets/runs", form).status_code == 303
+    with database.read() as session:
+        run = session.get_one(Run, get_job(database).params["run"])
+        assert (run.from_run_id, run.config["folds"]) == (trained, 0)
+        assert run.config["data_steps"]["flagged_by"] == trained
 
 
 # --- while it trains

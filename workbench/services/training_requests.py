@@ -1,46 +1,50 @@
 """Trainings as pages ask for them: a run with the job that carries it out, cancelled and tried again together."""
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workbench.errors import Conflict
+from workbench.errors import Conflict, Invalid
 from workbench.models import Dataset, Job, Run, User
 from workbench.services import jobs, runs
 from workbench.services.data_steps import list_settings, steps_of
 
+VARIETIES = ("mirrored", "unmirrored", "none")  # how images are varied while they are trained on
+BALANCES = ("none", "weigh", "draw")  # of the classes
 NO_AUGMENTATION = dict.fromkeys(("flip", "shift", "rotation", "zoom", "brightness", "contrast", "erasing"), 0.0)
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What the form asks for. epochs, patience: none for what the preset says."""
+    """What the form asks for. settings: of the training, and data steps; what is not among them, the preset says."""
 
-    arch: str = "compact"
+    arch: str | None = None  # that of the run it starts from, else compact
     preset: str = "quick"
-    epochs: int | None = None
     folds: int = 4
     seed: int = 0
-    balanced: bool = False
-    vary: str = "mirrored"  # mirrored, unmirrored, none
-    patience: int | None = None
+    balance: str = "none"
+    vary: str = "mirrored"
     promote: bool = True
     leave_out: str = "exact"
+    from_run: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """Settings of the training that differ from the preset."""
-        asked: dict[str, Any] = {"epochs": self.epochs, "patience": self.patience}
-        found = {key: value for key, value in asked.items() if value is not None}
-        if self.balanced:
+        """Settings of the training that differ from the preset; strengths of single variations come last."""
+        found: dict[str, Any] = {}
+        if self.balance == "weigh":
             found["class_weighting"] = "balanced"
+        if self.balance == "draw":
+            found["sampling"] = "balanced"
         if self.vary == "unmirrored":
             found["flip"] = False
         if self.vary == "none":
             found["augment"] = NO_AUGMENTATION
-        return found
+        return {**found, **self.settings}
 
 
 def ask_for_training(session: Session, *, dataset: Dataset, user: User, request: TrainingRequest) -> Run:
@@ -55,10 +59,18 @@ def ask_for_training(session: Session, *, dataset: Dataset, user: User, request:
         folds=request.folds,
         seed=request.seed,
         promote=request.promote,
+        from_run=_get_basis(session, request.from_run) if request.from_run else None,
         leave_out=request.leave_out,
     )
     _enqueue(session, dataset=dataset, user=user, run=run)
     return run
+
+
+def _get_basis(session: Session, run_id: int) -> Run:
+    found = session.get(Run, run_id)
+    if found is None:
+        raise Invalid(f"There is no run {run_id} to start from.", from_run="Not here.")
+    return found
 
 
 def _enqueue(session: Session, *, dataset: Dataset, user: User, run: Run) -> Job:

@@ -8,6 +8,7 @@ from workbench.web import (
     classes,
     comparing,
     duplicates,
+    explaining,
     exports,
     history,
     home,
@@ -24,7 +25,9 @@ from workbench.web import (
     runs,
     settings,
     splits,
+    studies,
     sweeps,
+    training_forms,
 )
 
 BLUEPRINTS = tuple(
@@ -42,10 +45,13 @@ BLUEPRINTS = tuple(
         duplicates,
         splits,
         runs,
+        training_forms,
         run_results,
         run_parts,
+        explaining,
         run_checking,
         comparing,
+        studies,
         classes,
         history,
         exports,

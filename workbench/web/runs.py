@@ -1,21 +1,15 @@
-"""Runs: the list, asking for a training, watching it; what came out is in run_results.py, two runs in comparing.py."""
+"""Runs: the list, and watching one. Asked for in training_forms.py, judged in run_results.py, two in comparing.py."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
-from workbench.errors import Invalid
 from workbench.models import Dataset, Job, Run
 from workbench.queries import datasets, run_pages
-from workbench.queries import runs as queries
-from workbench.services import activities, runs, training_requests
-from workbench.services.architectures import ARCHITECTURES
+from workbench.services import activities, training_requests
 from workbench.services.curves import read_curves
-from workbench.services.training_requests import TrainingRequest
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, home, page
 from workbench.web.charts import IntervalBar
@@ -26,16 +20,6 @@ from workbench.web.run_results import describe_run, measure_bar, show_results
 blueprint = Blueprint("runs", __name__)
 
 PER_PAGE = 30
-PRESETS = {
-    "quick": "minutes: to see where labels and model stand",
-    "standard": "about half an hour for 30,000 small images: the one to promote",
-    "thorough": "an hour or more: the last points of accuracy",
-}
-VARIATIONS = {
-    "mirrored": "Yes, with mirror images",
-    "unmirrored": "Yes, without mirror images: where left and right mean something, as in digits",
-    "none": "No, as they are",
-}
 OVER = ("done", "failed", "cancelled")
 
 
@@ -111,85 +95,7 @@ def progress(name: str, run_id: int) -> ResponseReturnValue:
     return page("runs/_progress.html", dataset=dataset, row=row)
 
 
-# --- asking for a training --------------------------------------------------------------------------------------
-
-
-@blueprint.get("/d/<name>/runs/new")
-@needs("lead")
-def new(name: str) -> ResponseReturnValue:
-    return _show_form(load_dataset(name), typed={}, fields={})
-
-
-def _show_form(
-    dataset: Dataset, *, typed: Mapping[str, str], fields: Mapping[str, str], problem: str = "", status: int = 200
-) -> ResponseReturnValue:
-    last = next(iter(queries.list_done_runs(db(), dataset_id=dataset.id, limit=1)), None)
-    return page(
-        "runs/new.html",
-        status=status,
-        dataset=dataset,
-        typed=dict(typed),
-        fields=dict(fields),
-        problem=problem,
-        presets=PRESETS,
-        architectures=ARCHITECTURES,
-        variations=VARIATIONS,
-        last=last,
-        splits=datasets.count_splits(db(), dataset.id, trainable=True),
-    )
-
-
-@blueprint.post("/d/<name>/runs")
-@needs("lead")
-def create(name: str) -> ResponseReturnValue:
-    dataset = load_dataset(name)
-    try:
-        asked = parse_training(request.form)
-        run = training_requests.ask_for_training(db(), dataset=dataset, user=me(), request=asked)
-    except Invalid as error:
-        return _show_form(dataset, typed=request.form, fields=error.fields, problem=str(error), status=422)
-    activities.record(db(), user=me(), kind="run_started", dataset=dataset, run=run.id, arch=run.arch)
-    return done(url_for(".show", name=name, run_id=run.id), f"Run {run.id} is queued.")
-
-
-def parse_training(form: Mapping[str, str]) -> TrainingRequest:
-    """The form as a request; Invalid names every field that cannot be read."""
-    problems: dict[str, str] = {}
-    number = partial(_parse_number, form, problems)
-    epochs, patience = number("epochs", low=1, high=10_000), number("patience", low=0, high=10_000)
-    folds, seed = number("folds", low=0, high=20) or 0, number("seed", low=0, high=2**53) or 0
-    if folds == 1:
-        problems["folds"] = "0 for none, or 2 to 20."
-    leave_out = form.get("leave_out", "exact")
-    if leave_out not in runs.LEAVE_OUT:
-        problems["leave_out"] = "Choose one of these."
-    vary = form.get("vary", "mirrored")
-    if vary not in VARIATIONS:
-        problems["vary"] = "Choose one of these."
-    if problems:
-        raise Invalid("Some fields need another value.", **problems)
-    return TrainingRequest(
-        arch=form.get("arch", "").strip() or "compact",
-        preset=form.get("preset", "quick"),
-        epochs=epochs,
-        folds=folds,
-        seed=seed,
-        balanced=form.get("balanced") == "on",
-        vary=vary,
-        patience=patience,
-        promote=form.get("promote") == "on",
-        leave_out=leave_out,
-    )
-
-
-def _parse_number(form: Mapping[str, str], problems: dict[str, str], field: str, *, low: int, high: int) -> int | None:
-    words = form.get(field, "").strip()
-    if not words:
-        return None
-    if not words.isascii() or not words.isdecimal() or not low <= int(words) <= high:
-        problems[field] = f"A whole number from {low} to {high:,}."
-        return None
-    return int(words)
+# --- ending it, or trying again ---------------------------------------------------------------------------------
 
 
 @blueprint.post("/d/<name>/runs/<int:run_id>/cancel")
@@ -208,15 +114,6 @@ def retry(name: str, run_id: int) -> ResponseReturnValue:
     training_requests.retry_training(db(), dataset=dataset, run=row.run, job=row.job, user=me())
     activities.record(db(), user=me(), kind="job_retried", dataset=dataset, title=f"run {run_id}")
     return done(url_for(".show", name=name, run_id=run_id), "Queued again; it goes on from its last whole epoch.")
-
-
-@blueprint.post("/d/<name>/runs/<int:run_id>/promote")
-@needs("lead")
-def promote(name: str, run_id: int) -> ResponseReturnValue:
-    dataset = load_dataset(name)
-    runs.promote(db(), home(), load_run(run_id, dataset))
-    activities.record(db(), user=me(), kind="run_promoted", dataset=dataset, run=run_id)
-    return done(url_for(".show", name=name, run_id=run_id), f"Run {run_id} is promoted; its queues are open.")
 
 
 # --- one run ----------------------------------------------------------------------------------------------------
