@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "evaluate": "workbench.cli.evaluations:evaluate",
     "promote": "workbench.cli.promoting:promote",
     "predict": "workbench.cli.runs:predict",
+    "explain": "workbench.cli.explaining:explain",
+    "stress": "workbench.cli.explaining:stress",
     "queue": "workbench.cli.queues:queue",
     "decide": "workbench.cli.decisions:decide",
     "log": "workbench.cli.history:log",

@@ -72,3 +72,35 @@ def said_of(judged: Judged, image_ids: Sequence[int]) -> dict[int, tuple[str, fl
         image_id: (judged.class_names[best[place]], float(confidence[place]))
         for image_id, place in zip(image_ids, places.tolist(), strict=True)
     }
+
+
+@dataclass(frozen=True)
+class Surest:
+    """The image of a class that the run was surest about, and what it said it shows."""
+
+    true: str
+    predicted: str
+    image_id: int
+    confidence: float
+
+
+def list_surest(judged: Judged) -> list[tuple[str, Surest | None, Surest | None]]:
+    """Of each class that images have: where the run was surest and right, and where it was surest and wrong."""
+    predicted, confidence = judged.probs.argmax(1), _confidence(judged)
+    found = []
+    for column, name in enumerate(judged.class_names):
+        own = judged.labels == column
+        if own.any():
+            right, wrong = own & (predicted == column), own & (predicted != column)
+            found.append((name, *(_pick_surest(judged, kept, confidence, predicted) for kept in (right, wrong))))
+    return found
+
+
+def _pick_surest(
+    judged: Judged, kept: NDArray[np.bool_], confidence: NDArray[np.float64], predicted: NDArray[np.int64]
+) -> Surest | None:
+    if not kept.any():
+        return None
+    row = int(np.where(kept, confidence, -1).argmax())  # ties to the lower image id
+    names = judged.class_names
+    return Surest(names[judged.labels[row]], names[predicted[row]], int(judged.image_ids[row]), float(confidence[row]))

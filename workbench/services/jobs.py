@@ -21,6 +21,8 @@ KINDS = {
     "export": "Export",
     "split": "Build splits",
     "consensus": "Work out the consensus",
+    "explain": "Map where a run looks",
+    "stress": "Put a run under stress",
 }
 
 

@@ -36,6 +36,7 @@ ACTIONS = (
     Action("later", "ArrowRight", "Leave it for later"),
     Action("blind", "b", "Hide what others said until you decide"),
     Action("stretch", "t", "Stretch the contrast"),
+    Action("saliency", "h", "Heat map of where the model looks"),
     Action("similar", "s", "Images like this one"),
     Action("duplicates", "d", "Duplicates of this"),
     Action("grid", "g", "Many at once, in a grid"),

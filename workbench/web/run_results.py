@@ -31,6 +31,7 @@ PARTS = {  # of a finished run's page: endpoint, title
     "run_parts.groups": "Groups",
     "run_parts.training": "Training",
     "run_checking.show": "Checks",
+    "explaining.show": "What it rests on",
 }
 SECONDS_PER_IMAGE = 3.0  # what a reviewer needs for a card, for telling minutes
 

@@ -15,6 +15,8 @@ HANDLERS = {
     "split": "workbench.worker.splits:build_split",
     "study": "workbench.worker.studies:run_study",
     "consensus": "workbench.worker.consensus:build_consensus",
+    "explain": "workbench.worker.explaining:explain_run",
+    "stress": "workbench.worker.stressing:stress_run",
 }
 
 
