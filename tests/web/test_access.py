@@ -16,8 +16,8 @@ from tests.review_queues import add_queue, field
 from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
-from workbench.models import Class, DuplicateGroup, Image, Import, QueueItem
-from workbench.services import decisions, duplicates, invitations, jobs, users
+from workbench.models import Class, Dataset, DuplicateGroup, Image, Import, QueueItem
+from workbench.services import decisions, duplicates, invitations, jobs, studies, study_files, users
 
 BrowserAs = Callable[[str], Browser]
 ROLES = ("viewer", "reviewer", "lead", "admin")
@@ -27,7 +27,7 @@ NEEDS = {
     "GET": {
         "activities.index": "lead", "agreement.pair": "lead", "agreement.preview": "lead", "agreement.reviewer": "lead",
         "classes.preview_merge": "lead", "duplicates.preview": "lead", "imports.new": "lead", "imports.preview": "lead",
-        "people.index": "lead", "training_forms.new": "lead", "splits.preview": "lead",
+        "people.index": "lead", "training_forms.new": "lead", "splits.preview": "lead", "studies.new": "lead",
         **dict.fromkeys(
             (
                 "agreement.adjudication", "agreement.case", "agreement.images", "agreement.index",
@@ -39,7 +39,7 @@ NEEDS = {
                 "run_checking.show", "run_parts.training",
                 "run_parts.calibration", "run_parts.groups", "run_parts.measures",
                 "run_results.cell", "comparing.show", "runs.index", "runs.live", "runs.progress", "runs.show",
-                "settings.show", "splits.index",
+                "settings.show", "splits.index", "studies.index", "studies.show",
             ),
             "viewer",
         ),
@@ -64,7 +64,7 @@ NEEDS = {
                 "duplicates.settle_bulk", "explaining.start", "imports.start", "imports.upload", "people.invite", "people.revoke",
                 "queues.build",
                 "queues.close", "run_checking.probe", "runs.cancel", "training_forms.create", "comparing.promote", "comparing.train_control", "runs.retry", "splits.build",
-                "splits.freeze", "splits.unfreeze",
+                "splits.freeze", "splits.unfreeze", "studies.cancel", "studies.create", "studies.go_on",
             ),
             "lead",
         ),
@@ -105,6 +105,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "item_id": session.scalars(select(QueueItem.id).where(QueueItem.queue_id == queue.id)).first(),
         "group_id": session.scalars(select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset.id)).one(),
         "run_id": add_run(session, home, dataset=dataset, user=user).id,
+        "study_id": _add_study(session, dataset),
         "import_id": session.scalars(select(Import.id).where(Import.dataset_id == dataset.id)).one(),
         "job_id": jobs.enqueue(session, kind="scan", user=user, dataset=dataset).id,
         "user_id": user.id,
@@ -117,6 +118,11 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "filename": "icon.svg",
         "kind": "explain",
     }
+
+
+def _add_study(session: Session, dataset: Dataset) -> int:
+    document = study_files.find_document("variations")
+    return studies.open_study(session, dataset=dataset, user=users.ensure_admin(session), document=document).id
 
 
 def list_calls(app: Flask) -> Iterator[tuple[str, str, set[str]]]:
@@ -248,7 +254,14 @@ def test_pages_open_for_everybody_who_may_see_them(app: Flask, world: World, bro
         "classes.preview_merge": f"?into={world.pets['into']}",
         "agreement.images": f"?one={world.pets['class_id']}&other={world.pets['into']}",
     }
-    not_made = {"explaining.overlay", "images.full", "images.thumbnail", "exports.download", "imports.preview", "run_results.cell"}
+    not_made = {
+        "explaining.overlay",
+        "images.full",
+        "images.thumbnail",
+        "exports.download",
+        "imports.preview",
+        "run_results.cell",
+    }
     for role in ROLES:
         browser = browser_as(role)
         for endpoint, method, arguments in list_calls(app):

@@ -109,6 +109,9 @@ def describe_result(job: Job, dataset: Dataset | None) -> tuple[str, str, str] |
             measured = result.get("test") or {}
             right = f"{100 * measured['accuracy']:.1f} % right" if measured.get("accuracy") is not None else "Trained"
             return f"{right} after {result.get('epochs', 0)} epochs.", _run_address(name, result), "Open the run"
+        case "study":
+            words = f"{result.get('ended', 0):,} of {result.get('runs', 0):,} runs are over."
+            return words, url_for("studies.show", name=name, study_id=result["study"]), "Open the study"
         case "scan":
             return "The copies are found.", url_for("duplicates.index", name=name), "See the duplicates"
         case "export":

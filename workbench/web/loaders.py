@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from workbench.errors import NotFound
-from workbench.models import Base, Class, Dataset, Image, Invitation, Job, Queue, QueueItem, Run, User
+from workbench.models import Base, Class, Dataset, Image, Invitation, Job, Queue, QueueItem, Run, Study, User
 from workbench.queries import datasets
 from workbench.queries.rows import get_row
 from workbench.web.boundary import db
@@ -29,6 +29,10 @@ def load_queue(queue_id: int, dataset: Dataset) -> Queue:
 
 def load_run(run_id: int, dataset: Dataset) -> Run:
     return _load(Run, run_id, "run", dataset)
+
+
+def load_study(study_id: int, dataset: Dataset) -> Study:
+    return _load(Study, study_id, "study", dataset)
 
 
 def load_item(item_id: int, queue: Queue) -> QueueItem:
