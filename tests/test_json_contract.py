@@ -80,6 +80,10 @@ def said(folder: Path) -> dict[str, Answer]:
         "path,verdict,class\ntrain/rows/000.png,relabel,blank\ntrain/rows/001.png,confirm,\n"
         "train/rows/002.png,ambiguous,rows|columns\ntrain/rows/003.png,exclude,\n"
     )
+    (folder / "pair.toml").write_text(
+        'name = "pair"\n[defaults.settings]\nepochs = 1\nimage_size = 16\nthreads = 1\nprecision = "float32"\n'
+        '[[runs]]\nname = "one"\npublished = { accuracy = 0.5 }\n'
+    )
     votes, attributes = folder / "votes.csv", folder / "attributes.csv"
     votes.write_text("path,rows,columns,blank\ntrain/rows/000.png,1,2,7\n")
     attributes.write_text("path,camera\ntrain/rows/000.png,left\n")
@@ -96,6 +100,13 @@ def said(folder: Path) -> dict[str, Answer]:
         "evaluate against": ("evaluate", "2", "--against", "1", "--split", "test"),
         "evaluate on": ("evaluate", "1", "--on", source / "test"),
         "predict": ("predict", "1", source / "test"),
+        "predictions import": ("predictions", "import", write_predictions(folder / "elsewhere.csv", source), *data),
+        "study run": ("study", "run", folder / "pair.toml", *data),
+        "study search": (
+            *("study", "search", *data, "--method", "grid", "--range", "seed=3", "--set", "epochs=1", *TINY),
+        ),
+        "study show": ("study", "show", "1"),
+        "study list": ("study", "list", *data),
         "queue build": ("queue", "build", "random", *data, "--limit", "5"),
         "queue build with run": ("queue", "build", "label-issues", *data, "--run", "1"),
         "queue list": ("queue", "list", *data),
@@ -143,6 +154,14 @@ def draw(source: Path) -> Path:
     (source / "train/columns/copy.png").write_bytes((source / "train/blank/000.png").read_bytes())
     (source / "train/columns/broken.png").write_bytes(b"no image")
     return source
+
+
+def write_predictions(path: Path, source: Path) -> Path:
+    """What a model elsewhere said of the test images, and of one that is nowhere."""
+    images = [each.relative_to(source).as_posix() for each in sorted(source.glob("test/*/*.png"))]
+    said = {name: ",".join("0.8" if cls in name else "0.1" for cls in CLASSES) for name in (*images, "test/no.png")}
+    path.write_text("\n".join([f"path,{','.join(CLASSES)}", *(f"{name},{probs}" for name, probs in said.items())]))
+    return path
 
 
 def draw_unlike(cls: str, *, seed: int, brighter: int = 0) -> bytes:
@@ -256,6 +275,17 @@ SPLIT = {
     "largest": int, "set_aside": int, "deviation": NUMBER, "applied": bool,
 }  # fmt: skip
 BACKED_UP = {"format": int, "version": str, "made_at": str, "files": int}
+STUDY = {
+    "study": int, "name": str, "dataset": str, "method": str, "small": bool, "status": str, "error": str,
+    "decision": int, "best": (int, type(None)),
+    "runs": [
+        {
+            "number": int, "name": str, "arch": str, "chosen": dict, "run": (int, type(None)), "status": str,
+            "error": str, "epochs": int, "seconds": NUMBER, "score": MAYBE_NUMBER, "test": (dict, type(None)),
+            "published": (dict, type(None)), "difference": (dict, type(None)),
+        }
+    ],
+}  # fmt: skip
 CONTRACT: dict[str, Any] = {
     "import": {
         "dataset": str, "import": int, "format": str, "found": int, "imported": int, "known": int, "dropped": int,
@@ -313,6 +343,10 @@ CONTRACT: dict[str, Any] = {
         "run": int, "classes": [str], "refused": REFUSED,
         "images": [{"path": str, "predicted": str, "confidence": NUMBER, "probabilities": {str: NUMBER}}],
     },
+    "predictions import": {
+        "run": int, "classes": [str], "matched": int, "unknown": int, "unknown_paths": [str], "checks": CHECKS,
+        "test": MEASURED | {"cleaned_with_own_flags": bool},
+    },
     "queue build": QUEUE_BUILT,
     "queue build with run": QUEUE_BUILT,
     "queue list": {
@@ -362,6 +396,13 @@ CONTRACT: dict[str, Any] = {
         "excluded": int, "ambiguous": int, "unlabelled": int, "classes": COUNTS, "splits": COUNTS, "files": int,
         "missing": REFUSED,
     },
+    "study list": {
+        "saved": [{"name": str, "title": str, "source": str, "method": str, "runs": int}],
+        "studies": [{"study": int, "name": str, "status": str, "ended": int}],
+    },
+    "study run": STUDY,
+    "study search": STUDY,
+    "study show": STUDY,
     "user add": {"user": str, "role": str},
     "user invite": {"role": str, "note": str, "expires_at": str, "url": str},
     "login-link": {"user": str, "url": str},
