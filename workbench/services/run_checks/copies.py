@@ -2,10 +2,12 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from workbench.queries import run_checks as queries
 from workbench.queries import splits as split_queries
+from workbench.services.families import join_by_attribute
 from workbench.services.run_checks.facts import Facts
 from workbench.services.run_checks.outcomes import Outcome, fine, plural, unchecked, wrong
 
@@ -25,54 +27,69 @@ def check_copies(facts: Facts) -> Outcome:
     if not leak.exact and share < LEAKED:
         some = f"{plural(leak.leaked.n, 'near copy', 'near copies')} at most" if leak.leaked.n else "No known copy"
         return fine(f"{some} of an image measured on is among those trained on.{scanned}")
+    verb = "has" if leak.leaked.n == 1 else "have"
     rest = (
         f"{leak.leaked.accuracy:.1%} of those are right, {leak.rest.accuracy:.1%} of the others"
         if leak.rest.n
         else "no image without a copy is left"
     )
     return wrong(
-        f"{leak.leaked.n:,} of the {plural(leak.all.n, 'image')} of {leak.split} have a copy among those that it was "
+        f"{leak.leaked.n:,} of the {plural(leak.all.n, 'image')} of {leak.split} {verb} a copy among those that it was "
         f"trained on ({leak.exact:,} exact, {leak.near:,} near): {rest}."
     )
 
 
 def check_families(facts: Facts) -> Outcome:
     """Images measured on whose parent or sibling by augmentation was trained on."""
-    trained, measured = set(facts.images.trained.tolist()), set(facts.images.measured.tolist())
-    families: dict[tuple[object, str], list[int]] = defaultdict(list)
-    for key, image_id in _list_members(facts):
-        families[key].append(image_id)
+    families = _list_families(facts)
     if not families:
         return fine("No file name or attribute tells of augmentations among the images.")
-    parted = [
-        members for members in families.values() if not trained.isdisjoint(members) and not measured.isdisjoint(members)
-    ]
-    known = len({image_id for members in parted for image_id in members if image_id in measured})
+    trained, measured = set(facts.images.trained.tolist()), set(facts.images.measured.tolist())
+    parted = [family for family in families if not trained.isdisjoint(family) and not measured.isdisjoint(family)]
+    known = len({image_id for family in parted for image_id in family if image_id in measured})
     if known:
+        verb = "has its" if known == 1 else "have their"
         return wrong(
-            f"The split was made after augmentation: {known:,} of the {len(measured):,} images measured on have their "
+            f"The split was made after augmentation: {known:,} of the {len(measured):,} images measured on {verb} "
             f"original or another variant of it among those trained on ({plural(len(parted), 'family', 'families')})."
         )
     return fine(f"{plural(len(families), 'family', 'families')} of augmented images stand on one side each.")
 
 
-def _list_members(facts: Facts) -> list[tuple[tuple[object, str], int]]:
-    """(family, image) by attributes that name a parent, and by file names; a parent is of its own family."""
-    found: list[tuple[tuple[object, str], int]] = []
-    for name in PARENTS:
-        values = split_queries.list_attribute_values(facts.session, facts.dataset.id, name=name)
-        found += [((name, PurePosixPath(value).stem), image_id) for image_id, value in values.items()]
-    by_name = queries.list_called_like(facts.session, facts.dataset.id, WORDS)
-    said = [(row, match[1]) for row in by_name if (match := _SIBLING.match(PurePosixPath(row.path).stem))]
-    found += [((row.first_label_id, stem), row.id) for row, stem in said]
-    wanted = {key[1] for key, _ in found}
-    if wanted:
-        keys = defaultdict(list)
-        for key, _ in found:
-            keys[key[1]].append(key)
-        for path, image_id in queries.get_paths(facts.session, facts.dataset.id).items():
-            found += [(key, image_id) for key in set(keys.get(PurePosixPath(path).stem, []))]
+def _list_families(facts: Facts) -> list[set[int]]:
+    """Ids of images that come from one, by attributes that name a parent and by file names."""
+    session, dataset_id = facts.session, facts.dataset.id
+    parents = {name: split_queries.list_attribute_values(session, dataset_id, name=name) for name in PARENTS}
+    called = [row for row in queries.list_called_like(session, dataset_id, WORDS) if _SIBLING.match(_stem(row.path))]
+    if not called and not any(parents.values()):
+        return []
+    rows = queries.list_called_like(session, dataset_id, [""])
+    found = list(_join_by_name(rows).values())
+    place = {row.id: number for number, row in enumerate(rows)}
+    for values in parents.values():
+        edges = join_by_attribute({place[each]: value for each, value in values.items()}, [row.path for row in rows])
+        by_parent: dict[int, set[int]] = defaultdict(set)
+        for parent, child in edges:
+            by_parent[parent] |= {rows[parent].id, rows[child].id}
+        found += by_parent.values()
+    return [family for family in found if len(family) > 1]
+
+
+def _join_by_name(rows: Sequence[queries.Named]) -> dict[tuple[object, str], set[int]]:
+    """face_aug3 and face_flip come from face, if that is there, and belong together in any case."""
+    found: dict[tuple[object, str], set[int]] = defaultdict(set)
+    for row in rows:
+        match = _SIBLING.match(_stem(row.path))
+        if match:
+            found[row.first_label_id, match[1]].add(row.id)
+    for row in rows:
+        if (row.first_label_id, _stem(row.path)) in found:
+            found[row.first_label_id, _stem(row.path)].add(row.id)
     return found
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).stem
 
 
 def check_conflicts(facts: Facts) -> Outcome:

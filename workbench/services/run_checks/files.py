@@ -1,5 +1,6 @@
 """Files that are not what their names say, and files that a run needs and that are not there."""
 
+from collections import Counter
 from pathlib import Path
 
 from workbench.queries import run_checks as queries
@@ -24,13 +25,13 @@ _LOOKED_AT = 50  # files imported in place whose presence is tried
 def check_endings(facts: Facts) -> Outcome:
     """A .png renamed to .jpg is still a PNG: whoever reads by the name reads it wrongly or converts nothing."""
     counts = queries.count_endings(facts.session, facts.dataset.id)
-    false = {
-        (media_type, ending): count
-        for (media_type, tail), count in counts.items()
-        if (ending := "." + tail.rpartition(".")[2]) in ENDINGS and "." in tail and ENDINGS[ending] != media_type
-    }
+    false: Counter[tuple[str, str]] = Counter()
+    for (media_type, tail), count in counts.items():
+        ending = "." + tail.rpartition(".")[2]
+        if "." in tail and ENDINGS.get(ending, media_type) != media_type:
+            false[media_type, ending] += count
     if false:
-        (media_type, ending), _ = max(false.items(), key=lambda each: each[1])
+        (media_type, ending), _ = false.most_common(1)[0]
         kind = media_type.partition("/")[2].upper()
         return wrong(
             f"{plural(sum(false.values()), 'file')} of {sum(counts.values()):,} are not what they are called (most are "
@@ -53,5 +54,5 @@ def check_repeatable(facts: Facts) -> Outcome:
     if gone:
         missing.append(f"{len(gone)} of {len(places)} images looked for, such as {Path(gone[0]).name}")
     if missing:
-        return wrong(f"It cannot be had again from what is named: there is no {join_names(missing)}.")
+        return wrong(f"It cannot be had again: {join_names(missing)} {'is' if len(missing) == 1 else 'are'} missing.")
     return fine("What it was made of and what it left is there.")

@@ -71,21 +71,31 @@ class Permutation:
 
 
 def find_permutation(judged: Judged) -> Permutation | None:
-    """Another order of the columns that fits the labels far better, chosen on one half of the images, tested on the
-    other; none where there is none."""
+    """Another order of the columns that fits the labels far better; none where there is none.
+
+    Each half of the images must choose the same order, and is put right by the choice of the other half.
+    """
     count = len(judged.class_ids)
     predicted, truth = judged.probs.argmax(1), judged.labels
     if len(truth) < LEAST_IMAGES or count < 2:
         return None
-    table = np.bincount(truth * count + predicted, minlength=count * count).reshape(count, count)
-    columns = _assign(table)
-    if (columns == np.arange(count)).all():
-        return None
     half = np.random.default_rng(0).permutation(len(truth)) % 2 == 0
-    if not all(_is_better(truth, predicted, chosen, count) for chosen in (half, ~half)):
+    columns, other = (_assign(_tabulate(truth[part], predicted[part], count)) for part in (half, ~half))
+    if (columns == np.arange(count)).all() or (columns != other).any():
         return None
     meant = np.argsort(columns)[predicted]
+    gained = int(((meant == truth) & (predicted != truth)).sum())
+    lost = int(((meant != truth) & (predicted == truth)).sum())
+    if gained <= lost or binomtest(lost, gained + lost, 0.5, alternative="less").pvalue > BETTER_P:
+        return None
+    kappa, given = (measure_kappa(_tabulate(truth, each, count)) for each in (meant, predicted))
+    if kappa < LEAST_KAPPA or kappa - given < BETTER_KAPPA:
+        return None
     return Permutation(columns, float((meant == truth).mean()), float((predicted == truth).mean()))
+
+
+def _tabulate(truth: NDArray[np.int64], predicted: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.bincount(truth * count + predicted, minlength=count * count).reshape(count, count)
 
 
 def _assign(table: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -94,21 +104,6 @@ def _assign(table: NDArray[np.int64]) -> NDArray[np.int64]:
     _, columns = linear_sum_assignment(-(table + own))
     found: NDArray[np.int64] = np.asarray(columns, np.int64)
     return found
-
-
-def _is_better(truth: NDArray[np.int64], predicted: NDArray[np.int64], chosen: NDArray[np.bool_], count: int) -> bool:
-    """Whether the order that fits the chosen images best fits the others better than the order given."""
-    table = np.bincount(truth[chosen] * count + predicted[chosen], minlength=count * count).reshape(count, count)
-    meant = np.argsort(_assign(table))[predicted[~chosen]]
-    said, label = predicted[~chosen], truth[~chosen]
-    gained, lost = int(((meant == label) & (said != label)).sum()), int(((meant != label) & (said == label)).sum())
-    if gained <= lost or binomtest(lost, gained + lost, 0.5, alternative="less").pvalue > BETTER_P:
-        return False
-    kappas = [
-        measure_kappa(np.bincount(label * count + each, minlength=count * count).reshape(count, count))
-        for each in (meant, said)
-    ]
-    return kappas[0] >= LEAST_KAPPA and kappas[0] - kappas[1] >= BETTER_KAPPA
 
 
 def check_columns(facts: Facts) -> Outcome:
