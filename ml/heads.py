@@ -1,6 +1,8 @@
 """Fit a head on features that a trained network gives: the retrain that takes a second, because nothing else moves."""
 
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
+from ml.configs import TrainConfig
 from ml.devices import use_threads
 from ml.models.classifier import make_head
 
@@ -22,6 +26,7 @@ def fit_head(
     targets: NDArray[np.float32],
     *,
     weights: NDArray[np.float32] | None = None,
+    balanced: bool = False,
     start: nn.Module | None = None,
     hidden: int = 0,
     label_smoothing: float = 0.0,
@@ -31,7 +36,8 @@ def fit_head(
     """Return a head from features to logits that fits the targets, and its mean loss in nats.
 
     features: float32 (T, D), finite. targets: float32 (T, K), rows sum to 1: what each image is taken to show. weights:
-    float32 (T,), how much each counts, by default all the same. start: the head to begin with; it is left as it is. A
+    float32 (T,), how much each counts, by default all the same. balanced: each class counts the same, however rare (a
+    row counts for the class that its target says most). start: the head to begin with; it is left as it is. A
     linear one that has the same shape is stayed near to (PENALTY), for it was trained together with the features, with
     variations that are not seen here. hidden: width of a layer between, 0 for a linear head.
     label_smoothing: probability taken from each target and spread over all classes. on_round(done, ROUNDS).
@@ -44,6 +50,8 @@ def fit_head(
     counts = torch.ones(len(rows)) if weights is None else torch.from_numpy(np.asarray(weights, np.float32))
     if counts.shape != (len(rows),) or not bool((counts >= 0).all()) or not bool(counts.sum() > 0):
         raise ValueError("weights must be one number for each row, none negative and not all zero")
+    if balanced:
+        counts = _balance(counts, wanted.argmax(1), wanted.shape[1])
     wanted = wanted * (1 - label_smoothing) + label_smoothing / wanted.shape[1]
     centre, spread = rows.mean(0), rows.std(0, correction=0).clamp(min=1e-6)
     with use_threads(1), torch.random.fork_rng(devices=[]):
@@ -53,6 +61,12 @@ def fit_head(
         loss = _minimise(head, (rows - centre) / spread, wanted, counts / counts.sum(), near, on_round)
     _rescale(head, centre, spread)
     return head, loss
+
+
+def _balance(counts: Tensor, classes: Tensor, class_count: int) -> Tensor:
+    """The counts (T,) scaled so that those of each class add up to the same."""
+    totals = torch.zeros(class_count).index_add_(0, classes, counts)  # (K,)
+    return counts / totals.clamp(min=1e-12)[classes]
 
 
 def _check(features: NDArray[np.float32], targets: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
@@ -138,3 +152,19 @@ def apply_head(head: nn.Module, features: NDArray[np.float32], *, chunk: int = 6
         count = [each for each in head.modules() if isinstance(each, nn.Linear)][-1].out_features
         return np.zeros((0, count), np.float32)
     return torch.cat(parts).numpy()
+
+
+def write_head(
+    base: Path, head: nn.Module, *, config: TrainConfig, class_count: int, folder: Path, report: dict[str, Any]
+) -> Path:
+    """Write folder/checkpoint.pt: the network of the checkpoint `base` with another head. Returns its path.
+
+    config: that of `base` but for `hidden` and what else the head was fitted by. report: of the one epoch that it took.
+    """
+    contents = read_checkpoint(base)
+    network = {name: values for name, values in contents["model"].items() if not name.startswith("head.")}
+    own = {f"head.{name}": values.detach().clone() for name, values in head.state_dict().items()}
+    changed = {"config": asdict(config), "class_count": class_count, "model": {**network, **own}, "fingerprint": ""}
+    ended = {"epoch": 1, "model_epoch": 1, "complete": True, "optimizer": None, "best": None, "history": [report]}
+    write_checkpoint(folder, {**contents, **changed, **ended})
+    return folder / CHECKPOINT

@@ -50,12 +50,16 @@ def list_on_version(session: Session, *, dataset_id: int, content_hash: str) -> 
 
 
 def list_ancestors(session: Session, run: Run) -> list[Run]:
-    """The runs whose weights went into this one, nearest first."""
-    found: list[Run] = []
-    while run.from_run_id is not None and (parent := session.get(Run, run.from_run_id)) is not None:
-        found.append(parent)
-        run = parent
-    return found
+    """The runs whose weights went into this one, nearest first; of an ensemble, its members come first."""
+    found: dict[int, Run] = {}
+    waiting = [run]
+    while waiting:
+        run = waiting.pop(0)
+        wanted = [*run.config.get("members", []), *([run.from_run_id] if run.from_run_id is not None else [])]
+        parents = [parent for parent_id in wanted if (parent := session.get(Run, parent_id)) is not None]
+        waiting += [parent for parent in parents if parent.id not in found]
+        found |= {parent.id: parent for parent in parents}
+    return list(found.values())
 
 
 def list_shapes(session: Session, *, dataset_id: int) -> dict[int, tuple[int, int, str]]:

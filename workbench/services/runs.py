@@ -16,7 +16,8 @@ from workbench.models import Dataset, Run, User, utc_now
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
 from workbench.queries import runs as queries
-from workbench.services import architectures, data_steps
+from workbench.services import architectures, data_steps, derived_runs
+from workbench.services.architectures import ENSEMBLE, HEAD
 from workbench.services.data_steps import DataSteps
 from workbench.services.predictions import load_predictions
 from workbench.services.protection import is_marked
@@ -69,21 +70,29 @@ def draft_run(
 
     arch: by default that of the run it starts from, else compact. overrides: data steps (services/data_steps.py), which
     are checked here, and settings of the training, JSON-able, which are checked when it starts. from_run: to start from
-    its weights; the preset "retrain" starts from the promoted run unless told otherwise.
+    its weights; the preset "retrain" and a head start from the promoted run unless told otherwise.
     leave_out: which copies of images measured on do not teach; "exact" ones, "near" ones too, or "none".
     basis: what to train on, for several runs on the same; by default the present version, which costs a look at every
     image, to name it by its content.
     """
-    from_run = from_run or (_get_champion(session, dataset) if preset == "retrain" else None)
-    arch = arch or (from_run.arch if from_run else "compact")
+    needs_run = arch == HEAD or (preset == "retrain" and arch != ENSEMBLE)
+    from_run = from_run or (_get_champion(session, dataset) if needs_run else None)
+    arch = arch or (derived_runs.name_network(from_run) if from_run else "compact")
     _check_request(dataset, arch=arch, preset=preset, folds=folds, seed=seed, from_run=from_run)
     steps, settings = data_steps.parse_steps(overrides or {})
     leave_out = str(settings.pop("leave_out", leave_out))
     _check_selection(dataset, settings, leave_out=leave_out)
     steps = data_steps.resolve_steps(session, dataset, steps)
+    members = _check_derived(
+        session, dataset, arch=arch, folds=folds, from_run=from_run, settings=settings, steps=steps
+    )
+    settings.pop("members", None)
     basis = basis or find_basis(session, dataset)
+    derived_runs.check_classes(members, basis.classes)
     asked = {"overrides": settings, "folds": folds, "seed": seed, "promote": promote, "leave_out": leave_out}
     asked["data_steps"] = asdict(steps)
+    if members:
+        asked["members"] = [member.id for member in members]
     return Run(
         dataset_id=dataset.id,
         arch=arch,
@@ -95,6 +104,30 @@ def draft_run(
         from_run_id=from_run.id if from_run else None,
         created_by_id=user.id,
     )
+
+
+def _check_derived(
+    session: Session,
+    dataset: Dataset,
+    *,
+    arch: str,
+    folds: int,
+    from_run: Run | None,
+    settings: Mapping[str, Any],
+    steps: DataSteps,
+) -> list[Run]:
+    """The members of an ensemble; of other architectures none, once what they are built on was checked."""
+    if arch == ENSEMBLE:
+        asked = settings.get("members")
+        return derived_runs.read_members(
+            session, dataset, asked=asked, folds=folds, from_run=from_run, settings=settings, steps=steps
+        )
+    if "members" in settings:
+        raise Invalid("Only an ensemble has members; use the architecture “ensemble”.", settings="Not of this one.")
+    derived_runs.check_start(from_run)
+    if arch == HEAD:
+        derived_runs.check_head(from_run=from_run, folds=folds, settings=settings)
+    return []
 
 
 def _get_champion(session: Session, dataset: Dataset) -> Run:
@@ -283,7 +316,7 @@ def find_unfinished(session: Session, home: Home, *, like: Run) -> Run | None:
 
 
 def _asks_alike(run: Run, other: Run) -> bool:
-    keys = ("overrides", "folds", "seed", "classes")
+    keys = ("overrides", "folds", "seed", "classes", "members")
     alike = all(run.config.get(key) == other.config.get(key) for key in keys)
     return alike and _what_teaches(run) == _what_teaches(other)
 

@@ -16,6 +16,7 @@ from workbench.errors import Invalid, WorkbenchError
 from workbench.models import Dataset
 from workbench.queries import runs as queries
 from workbench.services import copies, runs, training_sets
+from workbench.services.architectures import ABOVE_RUNS, ENSEMBLE
 from workbench.services.data_steps import DataSteps, steps_of
 from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
@@ -139,7 +140,14 @@ def read_order(session: Session, home: Home, run_id: int) -> Order:
 
 
 def resolve_config(order: Order) -> TrainConfig:
-    """The preset with what was asked for; size and channels follow the run it starts from, else the images."""
+    """The preset with what was asked for; size and channels follow the run it starts from, else the images.
+
+    What is built on runs sees the images as they do; a head has some settings of its own, an ensemble none.
+    """
+    if order.arch in ABOVE_RUNS:
+        own = {"arch": ENSEMBLE} if order.arch == ENSEMBLE else order.config["overrides"]
+        passes = {"epochs": 1, "min_steps": 0, "patience": 0, "seed": order.config["seed"]}
+        return make_config(order.preset, **{**order.like, **passes, **own})
     shapes = [order.shapes[row.image_id] for row in order.rows]
     overrides = {"image_size": default_size(shapes, preset=order.preset), "channels": default_channels(shapes)}
     overrides |= {name: order.like[name] for name in INHERITED if name in order.like}

@@ -23,11 +23,16 @@ from workbench.models import User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import runs, training_sets, users
+from workbench.services.architectures import ENSEMBLE, HEAD
 from workbench.services.data_steps import parse_steps
 from workbench.services.measures import evaluate
 from workbench.services.predictions import STORED_NEIGHBOURS, Predictions, save_predictions
 from workbench.services.training_sets import TrainingSet
 from workbench.worker.context import Context
+from workbench.worker.ensembles import fit_ensemble_run, name_taught
+from workbench.worker.fitted import Fitted
+from workbench.worker.heads import fit_head_run
+from workbench.worker.kept_features import keep_features
 from workbench.worker.materials import Material, Order, check_material, gather, read_order, resolve_config
 from workbench.worker.probing import probe_run
 from workbench.worker.promoting import promote_if_asked
@@ -102,7 +107,7 @@ def _open_run(context: Context, *, dataset: str, from_run: int | None, promote: 
 def _check_settings(preset: str, overrides: dict[str, Any]) -> None:
     if preset not in runs.PRESETS:
         return  # refused with the rest of the request
-    _, plain = parse_steps({name: value for name, value in overrides.items() if name != "leave_out"})
+    _, plain = parse_steps({name: value for name, value in overrides.items() if name not in ("leave_out", "members")})
     try:
         make_config(preset, **plain)
     except ValueError as error:
@@ -146,17 +151,17 @@ def _train_run(context: Context, run_id: int) -> None:
         order = read_order(session, context.home, run_id)
     config = resolve_config(order)
     material = gather(context, order, config)
+    if order.arch == ENSEMBLE:
+        material = name_taught(order, material)
     check_material(material)
     facts = {"training": write_config(config), "counts": material.count()}
     with context.database.write() as session:
         run = queries.get_run(session, run_id)
         runs.start_run(run, **facts)
         _write_json(context.home.run_folder(run_id) / "config.json", {"arch": order.arch, **run.config})
-    meter = _Meter(context, config, image_count=len(material.training), folds=order.config["folds"])
-    result = _fit(context, order, config, material, meter)
-    probs, features = predict(load_model(result.checkpoint), material.images[: len(material.rows)])
-    probs, unseen = _cross(context, order, config, material, meter, probs=probs)
-    said = _make_predictions(material, probs, features, unseen, order=order)
+    fitted = FITS.get(order.arch, _fit_network)(context, order, config, material)
+    probs, unseen = _cross(context, order, config, material, fitted=fitted)
+    said = _make_predictions(material, probs, fitted.features, unseen, order=order)
     save_predictions(context.home, run_id, said)
     training_sets.save_training_set(context.home, run_id, _list_training_set(material))
     metrics = _measure(said, material, order)
@@ -165,8 +170,8 @@ def _train_run(context: Context, run_id: int) -> None:
         runs.finish_run(
             queries.get_run(session, run_id),
             metrics=metrics,
-            seconds=_sum_seconds(folder),
-            images_per_second=result.images_per_second,
+            seconds=_sum_seconds(folder) + fitted.seconds,
+            images_per_second=fitted.images_per_second,
         )
     shutil.rmtree(folder / "folds", ignore_errors=True)
 
@@ -192,7 +197,20 @@ class _Meter:
         self._progress(self._final + done * self._crossed // total, self.total, f"Fold {fold} of {self._folds}")
 
 
-def _fit(context: Context, order: Order, config: TrainConfig, material: Material, meter: _Meter) -> TrainResult:
+def _meter_of(context: Context, order: Order, config: TrainConfig, material: Material) -> _Meter:
+    return _Meter(context, config, image_count=len(material.training), folds=order.config["folds"])
+
+
+def _fit_network(context: Context, order: Order, config: TrainConfig, material: Material) -> Fitted:
+    """Train it, ask it about every image, and keep the features for heads."""
+    result = _fit(context, order, config, material)
+    probs, features = predict(load_model(result.checkpoint), material.images[: len(material.rows)])
+    ids = np.array([row.image_id for row in material.rows], np.int64)
+    keep_features(context.home, order.run_id, image_ids=ids, features=features)
+    return Fitted(probs, features, result.images_per_second, crossed=np.zeros(len(ids), np.bool_))
+
+
+def _fit(context: Context, order: Order, config: TrainConfig, material: Material) -> TrainResult:
     return train_model(
         material.images,
         material.labels,
@@ -202,7 +220,7 @@ def _fit(context: Context, order: Order, config: TrainConfig, material: Material
         config=config,
         folder=context.home.run_folder(order.run_id),
         on_epoch=_epoch_reporter(context, order.run_id),
-        on_batch=meter.train,
+        on_batch=_meter_of(context, order, config, material).train,
         weights=material.weights,
         targets=material.targets,
         initial=context.home.run_folder(order.from_run_id) / "checkpoint.pt" if order.from_run_id else None,
@@ -224,9 +242,8 @@ def _cross(
     order: Order,
     config: TrainConfig,
     material: Material,
-    meter: _Meter,
     *,
-    probs: NDArray[np.float32],
+    fitted: Fitted,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Probabilities of all images, and which of them come from a model that did not see the picture.
 
@@ -237,7 +254,7 @@ def _cross(
     seen = np.array([row.pixel_sha256 in taught for row in material.rows])
     folds = order.config["folds"]
     if not folds:
-        return probs, ~seen
+        return fitted.probs, ~seen | fitted.crossed
     # copies of what was trained on are predicted with it, without teaching; variants teach beside their parents
     labels = np.full(len(material.labels), -1, np.int64)
     labels[material.training] = material.labels[material.training]
@@ -252,11 +269,11 @@ def _cross(
         class_count=len(order.class_ids),
         config=config,
         folder=context.home.run_folder(order.run_id) / "folds",
-        on_progress=meter.cross,
+        on_progress=_meter_of(context, order, config, material).cross,
         weights=material.weights,
         targets=material.targets,
     )
-    probs = probs.copy()
+    probs = fitted.probs.copy()
     probs[rows] = crossed[: len(rows)]
     return probs, np.ones(len(seen), np.bool_)
 
@@ -319,6 +336,9 @@ def _write_json(path: Path, contents: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(contents, indent=2, ensure_ascii=False), encoding="utf-8")
     temporary.replace(path)
+
+
+FITS = {HEAD: fit_head_run, ENSEMBLE: fit_ensemble_run}  # all other architectures are trained
 
 
 # --- afterwards -------------------------------------------------------------------------------------------------
