@@ -31,6 +31,7 @@ from workbench.services.evaluations import Judged
 from workbench.services.predictions import load_predictions, save_predictions
 from workbench.services.run_checks import CHECKS, Outcome, check_run, report_checks
 from workbench.services.run_checks.rows import SURE, Permutation, describe_order, find_permutation, is_unrelated
+from workbench.services.saliency import describe_test, save_test
 from workbench.services.training_sets import load_training_set
 from workbench.worker.context import Context
 from workbench.worker.external import import_predictions
@@ -490,6 +491,14 @@ def test_a_setting_that_does_nothing_and_a_run_that_says_the_same(world: World, 
     assert sentence.startswith("augment.erasing_size=0.5, decay=0.5 do nothing")
     twin = world.train(settings={"augment.erasing_size": "0.5"})
     assert world.found(twin)["twins"].startswith(f"It gives the same predictions as run {run}, to the last digit")
+
+
+def test_maps_that_mark_no_more_than_chance(world: World, run: int) -> None:
+    """Seed 002: shapes misused, so that the map is none."""
+    with world.changed(run) as session:
+        own, random, other = np.random.default_rng(0).normal(0.1, 0.3, (3, 200))
+        save_test(world.home, run, describe_test(own, random, other))
+        assert world.found(run, session)["maps"].startswith("These maps fail their test")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from workbench.config import Home
 from workbench.errors import NotFound, WorkbenchError
 from workbench.models import Dataset, Run
 from workbench.queries import runs as queries
+from workbench.services.architectures import ENSEMBLE, HEAD
 from workbench.services.predictions import load_predictions
 from workbench.services.probes import CHECKPOINT, Probe, fingerprint_files, load_probe, save_probe
 from workbench.services.training_sets import find_training_set
@@ -23,6 +24,8 @@ from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
 
 LOOKED_AT = 256  # images of each kind
+ON_RUNS = (HEAD, ENSEMBLE)  # not trained in steps over images
+NOT_TRAINED = Lessons(0, [], [], {})
 
 Each = TypeVar("Each")
 
@@ -31,6 +34,7 @@ Each = TypeVar("Each")
 class _Order:
     """What is to be asked, read once. trained, measured: some of the images, spread over all of them."""
 
+    arch: str
     run: dict[str, Any]
     preset: str
     trained: list[VersionRow]
@@ -91,6 +95,7 @@ def _read_order(session: Session, home: Home, run: Run) -> _Order:
     trained = [rows[image_id] for image_id in _spread(images.trained.tolist()) if image_id in rows]
     measured = [rows[image_id] for image_id in images.measured.tolist() if image_id in rows]
     return _Order(
+        arch=run.arch,
         run=run.config,
         preset=run.preset,
         trained=trained,
@@ -136,6 +141,8 @@ def _learn(order: _Order, model: Model, images: NDArray[np.uint8], rows: Sequenc
     column = {int(cls["id"]): index for index, cls in enumerate(order.run["classes"])}
     labels = np.array([column.get(row.class_id or 0, -1) for row in rows], np.int64)
     known = labels >= 0
+    if order.arch in ON_RUNS:
+        return NOT_TRAINED
     try:
         return try_lessons(
             model.config,
@@ -146,7 +153,7 @@ def _learn(order: _Order, model: Model, images: NDArray[np.uint8], rows: Sequenc
             asked=order.run["overrides"],
         )
     except ValueError:
-        return Lessons(0, [], [], {})  # an architecture that is not trained from images
+        return NOT_TRAINED
 
 
 def _compare_blank(model: Model, trained: NDArray[np.uint8], measured: NDArray[np.uint8]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from workbench.services.run_checks import (
     copies,
     coverage,
     files,
+    maps,
     masks,
     model,
     numbers,
@@ -54,6 +55,7 @@ CHECKS: dict[str, tuple[str, Callable[[Facts], Outcome]]] = {  # name -> what it
     "twins": ("Same answers, other settings", model.check_twins),
     "masks": ("Masked on one side", masks.check_masks),
     "stacked_masks": ("Stacked masks", masks.check_stacked_masks),
+    "maps": ("Maps that mark nothing", maps.check_maps),
     "endings": ("Renamed files", files.check_endings),
     "repeatable": ("Files that are not there", files.check_repeatable),
 }
