@@ -135,6 +135,35 @@ def test_two_runs_disagree(session: Session, home: Home, pets: Dataset) -> None:
         queues.build_queue(session, home, dataset=pets, recipe="disagreement")
 
 
+def test_what_flipped_between_two_runs(session: Session, home: Home, pets: Dataset) -> None:
+    """Before, of cat cat dog dog owl owl: cat cat owl cat dog cat; now cat dog dog cat owl dog."""
+    before = [[0.9, 0.1, 0.0], [0.6, 0.3, 0.1], [0.0, 0.3, 0.7], [0.5, 0.4, 0.1], [0.1, 0.9, 0.0], [0.5, 0.1, 0.4]]
+    other = make_run(session, home, pets, before)
+    run = make_run(session, home, pets, PROBS)
+    found = {
+        kind: build(session, home, pets, "flipped", run=run, against=other.id, kind=kind)
+        for kind in ("fixed", "broken", "other", "all")
+    }
+
+    assert {kind: places(session, pets, items) for kind, items in found.items()} == {
+        "fixed": [2, 4], "broken": [1], "other": [5], "all": [2, 4, 1, 5],
+    }  # fmt: skip
+    assert found["broken"][0].reason == f"Run {other.id} says cat (0.60), run {run.id} says dog (0.80); labelled cat."
+    titles = [queries.get_queue(session, items[0].queue_id).title for items in found.values()]
+    assert titles[0] == f"Fixed by run {run.id} (run {other.id} is wrong)"
+    with pytest.raises(Invalid, match="against=RUN"):
+        queues.build_queue(session, home, dataset=pets, recipe="flipped")
+    with pytest.raises(Invalid, match="no kind of flip; use fixed, broken, other, all"):
+        queues.build_queue(session, home, dataset=pets, recipe="flipped", against=other.id, kind="worse")
+
+
+def test_only_images_that_neither_run_saw_flip(session: Session, home: Home, pets: Dataset) -> None:
+    other = make_run(session, home, pets, PROBS[::-1], out_of_sample=[False, True, True, True, True, True])
+    run = make_run(session, home, pets, PROBS, out_of_sample=[True, True, True, True, True, False])
+    items = build(session, home, pets, "flipped", run=run, against=other.id)
+    assert not {0, 5} & set(places(session, pets, items))
+
+
 def test_near_duplicates_are_groups_shown_by_their_first_image(
     session: Session, home: Home, pets: Dataset, bob: User
 ) -> None:

@@ -4,7 +4,7 @@
 const showFields = () => {
   const chosen = document.querySelector(".build input[name=recipe]:checked");
   for (const field of document.querySelectorAll(".build [data-for]")) {
-    const fits = chosen !== null && field.dataset.for === chosen.value;
+    const fits = chosen !== null && field.dataset.for.split(" ").includes(chosen.value);
     field.hidden = !fits;
     for (const input of field.querySelectorAll("input, select")) input.disabled = !fits;
   }

@@ -41,7 +41,7 @@ def build(
     settings: tuple[str, ...],
     **asking: Any,
 ) -> None:
-    """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, near-duplicates, random, filter."""
+    """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, flipped, near-duplicates, random, filter."""
     name = read_recipe(recipe)
     params = read_settings(settings)
     if cell is not None:

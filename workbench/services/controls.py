@@ -1,6 +1,6 @@
 """Control runs: the settings of one run on the labels of another, so that what changed can be told apart."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from workbench.models import Dataset, Run, User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import jobs
+from workbench.services.data_steps import steps_of
 
 ASKED = ("overrides", "seed", "data_steps")  # of a run's config: what was asked for, besides what stands in its row
 NOT_REPEATED = ("external", "ensemble")  # what is made of predictions cannot be trained on other labels
@@ -53,8 +54,8 @@ def part(session: Session, run_a: Run, run_b: Run) -> Parting:
 
 def _recipe(run: Run) -> tuple[Any, ...]:
     """How a run was to be trained, apart from on what."""
-    asked = [run.config.get(key) or None for key in ASKED]
-    return (run.arch, run.preset, run.from_run_id, run.config.get("leave_out", "exact"), asked)
+    asked = (run.config.get("overrides") or {}, run.config.get("seed", 0), run.config.get("leave_out", "exact"))
+    return (run.arch, run.preset, run.from_run_id, *asked, steps_of(run))
 
 
 def _find_obstacle(session: Session, run_a: Run, run_b: Run) -> str:
@@ -118,10 +119,13 @@ class Setting:
 
 
 def list_differences(run_a: Run, run_b: Run) -> list[Setting]:
-    """The settings that differ: of architecture and training, seed and start; what only one of them has shows as –."""
-    sides = [_flatten(_settings(run)) for run in (run_a, run_b)]
-    names = list(dict.fromkeys([*sides[0], *sides[1]]))
-    told = [(name, *(_show(side.get(name)) for side in sides)) for name in names]
+    """The settings that differ: of architecture and training, seed, start and data.
+
+    A setting that only one of them knows is left out: it came with a later version of the program, and the other run
+    did what was done before there was a choice.
+    """
+    one, other = (_flatten(_settings(run)) for run in (run_a, run_b))
+    told = [(name, _show(one[name]), _show(other[name])) for name in one if name in other]
     return [Setting(name.replace("_", " "), a, b) for name, a, b in told if a != b]
 
 
@@ -129,7 +133,7 @@ def _settings(run: Run) -> dict[str, Any]:
     training = {key: value for key, value in run.config.get("training", {}).items() if key not in _NO_SETTINGS}
     start = f"run {run.from_run_id}" if run.from_run_id else "nothing"
     copies = run.config.get("leave_out", "exact")
-    steps = run.config.get("data_steps") or {}
+    steps = asdict(steps_of(run))
     return {
         "arch": run.arch,
         "preset": run.preset,

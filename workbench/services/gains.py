@@ -121,9 +121,10 @@ def make_sentence(found: dict[str, Any]) -> str:
     """What bought it, for people."""
     first, last = found["table"][0], found["table"][-1]
     *steps, whole = found["parts"]
+    before, after = first["then"]["accuracy"], last["now"]["accuracy"]
     start = (
-        f"By the labels as they were for the older run, run {first['run']} gets {first['then']['accuracy']:.1%} right; by today's run "
-        f"{last['run']} gets {last['now']['accuracy']:.1%}: {_show(whole)} points."
+        f"By the labels as they were for the older run, run {first['run']} gets {before:.1%} right; "
+        f"by today's run {last['run']} gets {after:.1%}: {_show(whole)} points."
     )
     told = [f"{_show(step)} {_WORDS[step['part']]}" for step in steps]
     listed = f"{', '.join(told[:-1])} and {told[-1]}" if len(told) > 1 else told[0]

@@ -113,12 +113,15 @@ def _name_how(examination: Examination, reason: str) -> str:
     return "reason" if reason else "refused"
 
 
-def promote(session: Session, home: Home, run: Run, *, user: User, reason: str = "") -> dict[str, Any]:
+def promote(
+    session: Session, home: Home, run: Run, *, user: User, reason: str = "", examination: Examination | None = None
+) -> dict[str, Any]:
     """By hand: show the run's predictions on the pages and build its queues, if the test or a reason lets it.
 
-    Raises Invalid with what the test says where neither does; the field is `reason`. Writes a row per image.
+    examination: none to examine it here. Raises Invalid with what the test says where neither lets it; the field is
+    `reason`. Writes a row per image.
     """
-    examination = examine(session, home, run)
+    examination = examination or examine(session, home, run)
     if not examination.passes and not reason.strip():
         raise refusal(run, examination)
     runs.promote(session, home, run)

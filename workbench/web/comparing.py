@@ -1,45 +1,53 @@
-"""Two runs side by side, on the same images by the same labels."""
+"""Two runs side by side, on the same images by the same labels: what bought the difference; promoting the second."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from flask import Blueprint, request
+from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from workbench.errors import Invalid
-from workbench.models import Dataset, Run
+from workbench.errors import Invalid, NotFound
+from workbench.models import SPLITS, Dataset, Run
 from workbench.queries import datasets, run_pages
 from workbench.queries import runs as queries
-from workbench.services import comparisons, confusions
-from workbench.services.evaluations import Judged, judge
+from workbench.services import activities, comparisons, confusions, controls, gains, promotions
+from workbench.services.comparisons import Pair
+from workbench.services.promotions import Examination
 from workbench.web import charts
-from workbench.web.boundary import db, home, page
+from workbench.web.accounts import me, needs
+from workbench.web.boundary import begin_writing, db, done, home, page
 from workbench.web.charts import IntervalBar
 from workbench.web.loaders import load_dataset, load_run
 
 blueprint = Blueprint("comparing", __name__)
 
 FLIPPED_IMAGES = 24
+# how two runs differ on an image: of what a comparison calls it, what the recipe does, its title, in words
+FLIPS = (
+    ("b_right", "fixed", "Fixed", "wrong before, right now"),
+    ("a_right", "broken", "Broken", "right before, wrong now"),
+    ("both_wrong", "other", "Still wrong, differently", "another wrong class than before"),
+)
+STEPS = {
+    "labels": ("Better labels to judge by", "the same run, judged by today's labels"),
+    "retraining": ("Retraining", "other settings, on the labels that were learned before"),
+    "curation": ("Curation", "the same settings, on the labels that were learned after"),
+    "model": ("The model", "curation and retraining together"),
+    "whole": ("Together", ""),
+}
 
 
 @blueprint.get("/d/<name>/compare")
 def show(name: str) -> ResponseReturnValue:
     """Two runs on the same images by the same, newest labels."""
     dataset = load_dataset(name)
-    choices = queries.list_done_runs(db(), dataset_id=dataset.id)
     first, second, split = parse_compare(request.args)
-    basics: dict[str, Any] = {"dataset": dataset, "choices": choices, "a": first, "b": second, "split": split}
     if first is None or second is None or first == second:
         problem = "Choose two different runs." if request.args else ""
-        return page("runs/compare.html", status=422 if problem else 200, problem=problem, found=None, **basics)
-    pair = (load_run(first, dataset), load_run(second, dataset))
-    try:
-        return page("runs/compare.html", problem="", **basics, **_compare(dataset, *pair, split=split))
-    except Invalid as error:
-        return page("runs/compare.html", status=422, problem=str(error), found=None, **basics)
+        return _show_choice(dataset, first, second, split=split, problem=problem)
+    return show_pair(dataset, load_run(first, dataset), load_run(second, dataset), split=split)
 
 
 def parse_compare(args: MultiDict[str, str]) -> tuple[int | None, int | None, str | None]:
@@ -50,23 +58,82 @@ def parse_compare(args: MultiDict[str, str]) -> tuple[int | None, int | None, st
     return args.get("a", type=int), args.get("b", type=int), args.get("split") or None
 
 
-def _compare(dataset: Dataset, run_a: Run, run_b: Run, *, split: str | None) -> dict[str, Any]:
-    found = comparisons.compare(db(), home(), run_a=run_a, run_b=run_b, split=split)
-    judged = _judge_both(run_a, run_b, split=found["split"])
-    classes = {cls.name: cls for cls in datasets.list_classes(db(), dataset.id)}
-    names = (f"run {run_a.id}", f"run {run_b.id}")
+def show_pair(
+    dataset: Dataset, run_a: Run, run_b: Run, *, split: str | None = None, problem: str = "", status: int = 200
+) -> ResponseReturnValue:
+    """problem: why the second was not promoted."""
+    try:
+        pair = comparisons.judge_pair(db(), home(), run_a=run_a, run_b=run_b, split=split)
+    except (Invalid, NotFound) as error:
+        words = str(error)
+        return _show_choice(dataset, run_a.id, run_b.id, split=split, problem=words, gate=_examine(run_b, run_a))
+    return page(
+        "runs/compare.html",
+        status=status,
+        problem="",
+        refused=problem,
+        **_basics(dataset, run_a.id, run_b.id, split=split),
+        **_compare(dataset, pair),
+    )
+
+
+def _show_choice(
+    dataset: Dataset,
+    first: int | None,
+    second: int | None,
+    *,
+    split: str | None,
+    problem: str,
+    gate: Examination | None = None,
+) -> ResponseReturnValue:
+    """Without a comparison: which two? gate: whether the second may be promoted, where it can be asked."""
+    return page(
+        "runs/compare.html",
+        status=422 if problem else 200,
+        problem=problem,
+        refused="",
+        found=None,
+        gate=gate,
+        run_b=load_run(second, dataset) if gate and second else None,
+        **_basics(dataset, first, second, split=split),
+    )
+
+
+def _basics(dataset: Dataset, first: int | None, second: int | None, *, split: str | None) -> dict[str, Any]:
+    choices = queries.list_done_runs(db(), dataset_id=dataset.id)
+    return {"dataset": dataset, "choices": choices, "a": first, "b": second, "split": split, "splits": SPLITS}
+
+
+def _examine(run_b: Run, run_a: Run) -> Examination | None:
+    """Whether the second may take the place of the first; none where the first is not the promoted one."""
+    promoted = load_promoted(run_b)
+    if run_b.status != "done" or (promoted is not None and promoted.id != run_a.id):
+        return None
+    return promotions.examine(db(), home(), run_b)
+
+
+def load_promoted(run: Run) -> Run | None:
+    return queries.get_promoted(db(), db().get_one(Dataset, run.dataset_id))
+
+
+def _compare(dataset: Dataset, pair: Pair) -> dict[str, Any]:
+    found = comparisons.compare_pair(db(), pair)
+    names = (f"run {pair.run_a.id}", f"run {pair.run_b.id}")
     return {
         "found": found,
-        "run_a": run_a,
-        "run_b": run_b,
+        "run_a": pair.run_a,
+        "run_b": pair.run_b,
+        "gate": _examine(pair.run_b, pair.run_a),
         "bars": [_side_bar(found["a_accuracy"]), _side_bar(found["b_accuracy"])],
+        "gain": _explain(pair),
+        "differences": controls.list_differences(pair.run_a, pair.run_b),
         "per_class": [
             (row, charts.paired_bars(row["class"], row["a_recall"], row["b_recall"], names=names))
             for row in found["per_class"]
         ],
-        "change": _draw_change(*judged),
-        "strips": _list_strips(found["flipped"], *judged),
-        "classes": classes,
+        "change": _draw_change(pair),
+        "strips": _list_strips(found["flipped"], pair),
+        "classes": {cls.name: cls for cls in datasets.list_classes(db(), dataset.id)},
     }
 
 
@@ -74,24 +141,76 @@ def _side_bar(side: Mapping[str, float]) -> IntervalBar:
     return charts.interval_bar(side["accuracy"], low=side["low"], high=side["high"])
 
 
-def _judge_both(run_a: Run, run_b: Run, *, split: str) -> tuple[Judged, Judged]:
-    first, second = (judge(db(), home(), run, split=split) for run in (run_a, run_b))
-    both = np.intersect1d(first.image_ids, second.image_ids)
-    return first.take(np.isin(first.image_ids, both)), second.take(np.isin(second.image_ids, both))
+# --- what bought it ---------------------------------------------------------------------------------------------
 
 
-def _draw_change(first: Judged, second: Judged) -> charts.Matrix | None:
-    """How the matrix changed; none where the two runs know different classes."""
-    if first.class_ids != second.class_ids:
+@dataclass(frozen=True)
+class Step:
+    """One step of what bought the difference. The bar's numbers stand in a viewBox 100 wide, 50 is no difference."""
+
+    title: str
+    words: str
+    found: dict[str, Any]
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.found["part"] == "whole")
+
+
+@dataclass(frozen=True)
+class Gain:
+    found: dict[str, Any]
+    steps: list[Step]
+    parting: controls.Parting
+
+
+def _explain(pair: Pair) -> Gain | None:
+    """None where no image had a label at the time of the older run."""
+    parting = controls.part(db(), pair.run_a, pair.run_b)
+    try:
+        found = gains.explain_gain(db(), home(), pair, parting=parting)
+    except (Invalid, NotFound):
         return None
-    before, after = (confusions.count_confusions(judged).tolist() for judged in (first, second))
-    return charts.change_matrix(before, after, first.class_names)
+    return Gain(found, list_steps(found["parts"]), parting)
+
+
+def list_steps(parts: Sequence[dict[str, Any]]) -> list[Step]:
+    """All on one scale, so that their bars can be compared."""
+    span = max(abs(part[side]) for part in parts for side in ("low", "high")) or 1.0
+    keys = ("difference", "low", "high")
+    return [Step(*STEPS[part["part"]], part, *(round(50 + 50 * part[key] / span, 2) for key in keys)) for part in parts]
+
+
+@blueprint.post("/d/<name>/compare/control")
+@needs("lead")
+def train_control(name: str) -> ResponseReturnValue:
+    """Ask for the run that parts curation from retraining: the settings of the second on the labels of the first."""
+    dataset = load_dataset(name)
+    run_a, run_b = (load_run(request.form.get(side, 0, type=int), dataset) for side in ("a", "b"))
+    run = controls.ask_for_control(db(), dataset=dataset, user=me(), run_a=run_a, run_b=run_b)
+    activities.record(db(), user=me(), kind="run_started", dataset=dataset, run=run.id, arch=run.arch)
+    return done(url_for("runs.show", name=name, run_id=run.id), f"Run {run.id}, the control, is queued.")
+
+
+# --- which images -----------------------------------------------------------------------------------------------
+
+
+def _draw_change(pair: Pair) -> charts.Matrix | None:
+    """How the matrix changed; none where the two runs know different classes."""
+    if pair.a.class_ids != pair.b.class_ids:
+        return None
+    before, after = (confusions.count_confusions(judged).tolist() for judged in (pair.a, pair.b))
+    return charts.change_matrix(before, after, pair.a.class_names)
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Images whose prediction flipped in one way, some of them shown with both predictions."""
+    """Images whose prediction flipped in one way, some of them shown with both predictions. kind: as the recipe's."""
 
+    kind: str
     title: str
     words: str
     total: int
@@ -106,22 +225,38 @@ def spread(image_ids: Sequence[int], *, most: int) -> list[int]:
     return [image_ids[place * len(image_ids) // count] for place in range(count)]
 
 
-def _list_strips(flipped: Mapping[str, list[int]], first: Judged, second: Judged) -> list[Strip]:
-    kinds = (
-        ("b_right", "Fixed", "wrong before, right now"),
-        ("a_right", "Broken", "right before, wrong now"),
-        ("both_wrong", "Still wrong, differently", "another wrong class than before"),
-    )
-    shown = {kind: spread(flipped[kind], most=FLIPPED_IMAGES) for kind, _, _ in kinds}
+def _list_strips(flipped: Mapping[str, list[int]], pair: Pair) -> list[Strip]:
+    shown = {key: spread(flipped[key], most=FLIPPED_IMAGES) for key, *_ in FLIPS}
     images = run_pages.get_images(db(), [image_id for ids in shown.values() for image_id in ids])
     return [
         Strip(
+            kind,
             title,
             words,
-            len(flipped[kind]),
-            [images[image_id] for image_id in shown[kind]],
-            confusions.said_of(first, shown[kind]),
-            confusions.said_of(second, shown[kind]),
+            len(flipped[key]),
+            [images[image_id] for image_id in shown[key]],
+            confusions.said_of(pair.a, shown[key]),
+            confusions.said_of(pair.b, shown[key]),
         )
-        for kind, title, words in kinds
+        for key, kind, title, words in FLIPS
     ]
+
+
+# --- promoting the second ---------------------------------------------------------------------------------------
+
+
+@blueprint.post("/d/<name>/runs/<int:run_id>/promote")
+@needs("lead")
+def promote(name: str, run_id: int) -> ResponseReturnValue:
+    """If the test or a reason lets it; else the comparison, with the field for a reason."""
+    dataset = load_dataset(name)
+    run = load_run(run_id, dataset)
+    reason = request.form.get("reason", "")
+    examination = promotions.examine(db(), home(), run)
+    champion = load_promoted(run)
+    if not examination.passes and not reason.strip() and champion is not None:
+        return show_pair(dataset, champion, run, problem=str(promotions.refusal(run, examination)), status=422)
+    begin_writing()
+    run = load_run(run_id, load_dataset(name))
+    promotions.promote(db(), home(), run, user=me(), reason=reason, examination=examination)
+    return done(url_for("runs.show", name=name, run_id=run_id), f"Run {run_id} is promoted; its queues are open.")
