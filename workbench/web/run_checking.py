@@ -28,8 +28,24 @@ def show(name: str, run_id: int) -> ResponseReturnValue:
         **describe_run(dataset, run),
         checks=report_checks(check_run(db(), home(), run)),
         titles={check: title for check, (title, _) in CHECKS.items()},
+        ways=_list_ways(name, run_id),
         may_probe=not facts.is_external and facts.probe is None,
     )
+
+
+def _list_ways(name: str, run_id: int) -> dict[str, tuple[str, str]]:
+    """Check -> where what it found is looked at or put right."""
+    settling = (url_for("duplicates.index", name=name), "Duplicates")
+    splitting = (url_for("splits.index", name=name, run=run_id), "Splits and leaks")
+    return {
+        "copies": splitting,
+        "families": splitting,
+        "own_flags": splitting,
+        "conflicts": settling,
+        "half_removed": settling,
+        "collapse": (url_for("runs.show", name=name, run_id=run_id), "Its matrix"),
+        "vanished": (url_for("history.index", name=name), "History"),
+    }
 
 
 @blueprint.post("/d/<name>/runs/<int:run_id>/checks")
