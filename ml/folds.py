@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml.launch import launch
 from ml.predict import Images, load_model, predict
-from ml.train import EpochReport, TrainConfig, train
+from ml.train import EpochReport, TrainConfig
 
 PLAN = "folds.json"
 PROBS = "probs.npy"
@@ -107,7 +108,7 @@ def cross_predict(
         stored = folder / f"fold-{fold}" / PROBS
         if not stored.exists():
             known = indices[~held & (labels[indices] >= 0)]
-            result = train(
+            result = launch(
                 images,
                 labels,
                 train_indices=known,

@@ -113,13 +113,13 @@ def test_cross_predict_finds_the_right_class_of_wrong_labels(tmp_path):
 
 def test_cross_predict_never_sees_the_group_it_predicts(tmp_path, monkeypatch):
     seen = []
-    real = sys.modules["ml.folds"].train
+    real = sys.modules["ml.folds"].launch
 
     def watched(images, labels, *, train_indices, **settings):
         seen.append(np.asarray(train_indices))
         return real(images, labels, train_indices=train_indices, **settings)
 
-    monkeypatch.setattr("ml.folds.train", watched)
+    monkeypatch.setattr("ml.folds.launch", watched)
     indices = np.arange(96)
     cross(tmp_path, indices=indices)
     fold_of = grouped_folds(draw_bars(96)[1], np.arange(96) // 2, folds=3, seed=0)
