@@ -1,6 +1,14 @@
 """Studies from asking to their table: lists, grids, searches; killed, cancelled, failed and gone on with."""
 
 import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +18,16 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from tests.drawn import make_stripes
 from workbench.config import Home
-from workbench.db import Database
+from workbench.db import Database, open_database
 from workbench.errors import Cancelled, Conflict, Invalid
 from workbench.models import Dataset, Job, Run, Study
 from workbench.queries import studies as queries
 from workbench.services import jobs, studies, study_tables, users
 from workbench.services.study_files import parse_document
 from workbench.worker import studies as worker
+from workbench.worker import trainings
 from workbench.worker.context import Context
+from workbench.worker.jobs import run_job
 
 TINY = "settings = { image_size = 16, threads = 1, batch_size = 16, precision = 'float32', epochs = 2 }"
 LIST = f"""
@@ -40,7 +50,7 @@ SEARCH = """
 name = "wide"
 [search]
 method = "hyperband"
-runs = 7
+runs = 6
 settings = { image_size = 16, threads = 1, batch_size = 16, precision = "float32", epochs = 4 }
 keep = 2
 [search.ranges]
@@ -59,12 +69,35 @@ def context(database: Database, home: Home, stripes: str) -> Context:
     return Context(database, home)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with the list as study 1 and the search as study 2, both done."""
+    home = Home.at(tmp_path_factory.mktemp("trained") / "home")
+    database = open_database(home)
+    with database.write() as session:
+        make_stripes(session, home, per_class=10)
+    for text in (LIST, SEARCH):
+        start(Context(database, home), text)
+    database.close()
+    return home
+
+
+@pytest.fixture
+def after(trained: Home, tmp_path: Path) -> Iterator[Context]:
+    """That home, for this test alone."""
+    home = Home.at(shutil.copytree(trained.root, tmp_path / "copy"))
+    database = Database(home)
+    yield Context(database, home)
+    database.close()
+
+
 def start(context: Context, text: str, **rest: Any) -> dict[str, Any]:
     return worker.start_study(context, dataset="stripes", document=parse_document(text), **rest)
 
 
-def test_a_list_is_trained_run_by_run_with_its_numbers_beside_the_published_ones(context: Context) -> None:
-    found = start(context, LIST)
+def test_a_list_is_trained_run_by_run_with_its_numbers_beside_the_published_ones(after: Context) -> None:
+    with after.database.read() as session:
+        found = study_tables.report_study(session, session.get_one(Study, 1))
     assert (found["study"], found["name"], found["method"], found["status"]) == (1, "three", "list", "done")
     rows = found["runs"]
     assert [(row["name"], row["run"], row["status"], row["epochs"]) for row in rows] == [
@@ -76,7 +109,7 @@ def test_a_list_is_trained_run_by_run_with_its_numbers_beside_the_published_ones
     assert rows[0]["published"]["accuracy"] == 0.5
     assert rows[0]["difference"]["value"] == pytest.approx(rows[0]["test"]["accuracy"] - 0.5)
     assert rows[2]["difference"] is None
-    with context.database.read() as session:
+    with after.database.read() as session:
         run = session.get_one(Run, 3)
         assert (run.from_run_id, run.config["seed"], run.preset) == (1, 1, "quick")
         assert {each.decision_id for each in session.scalars(select(Run))} == {run.decision_id}
@@ -116,34 +149,30 @@ def table(context: Context, study_id: int) -> list[tuple[Any, ...]]:
         return [tuple(row[key] for key in kept) for row in report["runs"]]
 
 
-def test_a_search_stops_most_runs_and_goes_on_as_if_it_had_not_been_killed(context: Context) -> None:
-    start(context, SEARCH)
-    undisturbed = table(context, 1)
+def test_a_search_stops_most_runs_and_goes_on_as_if_it_had_not_been_killed(after: Context, context: Context) -> None:
+    undisturbed = table(after, 2)
     states = [row[2] for row in undisturbed]
-    assert len(states) == 7
+    assert len(states) == 6
     assert set(states) == {"done", "stopped"}
     assert all(1e-7 <= row[1]["learning_rate"] <= 0.02 for row in undisturbed)
     for epochs in (3, 1, 5):
         with pytest.raises(KeyboardInterrupt):
             start(dataclasses.replace(context, on_epoch=StopAfter(epochs)), SEARCH)
     with context.database.read() as session:
-        assert [study.status for study in queries.list_studies(session, dataset_id=1)] == ["running", "done"]
-    assert start(context, SEARCH)["study"] == 2
-    assert table(context, 2) == undisturbed
+        assert [study.status for study in queries.list_studies(session, dataset_id=1)] == ["running"]
+    assert start(context, SEARCH)["study"] == 1
+    assert table(context, 1) == undisturbed
 
 
-def test_a_stopped_run_says_why_and_can_be_gone_on_with(context: Context) -> None:
-    start(context, SEARCH)
-    with context.database.read() as session:
-        entries = queries.list_entries(session, study_id=1)
+def test_a_stopped_run_says_why_and_can_be_gone_on_with(after: Context) -> None:
+    with after.database.read() as session:
+        entries = queries.list_entries(session, study_id=2)
         stopped = next(run for planned, run in entries if planned.stopped and run is not None)
     epochs = stopped.epochs_done
     assert stopped.status == "cancelled"
-    assert stopped.error == f"The search of study 1 stopped it after epoch {epochs}: others were further by then."
-    from workbench.worker import trainings
-
-    trainings.carry_out(context, stopped.id)
-    row = table(context, 1)[[run.id for _, run in entries if run].index(stopped.id)]
+    assert stopped.error == f"The search of study 2 stopped it after epoch {epochs}: others were further by then."
+    trainings.carry_out(after, stopped.id)
+    row = table(after, 2)[[run.id for _, run in entries if run].index(stopped.id)]
     assert (row[2], row[3]) == ("done", 4)
 
 
@@ -209,6 +238,32 @@ def test_decisions_in_between_change_nothing_of_what_the_study_stands_on(context
         assert {run.config["counts"]["trained"] for run in runs} == {18}
 
 
+def test_a_study_whose_worker_is_killed_ends_with_the_same_table(
+    after: Context, context: Context, database: Database, home: Home
+) -> None:
+    undisturbed = table(after, 2)
+    with database.write() as session:
+        user, dataset = users.ensure_admin(session), session.get_one(Dataset, 1)
+        studies.ask_for_study(session, dataset=dataset, user=user, document=parse_document(SEARCH))
+    command = [sys.executable, "-m", "workbench.worker.process", str(home.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as victim:
+        wait(lambda: (home.run_folder(3) / "checkpoint.pt").exists(), victim)
+        os.kill(victim.pid, signal.SIGKILL)
+    before = table(context, 1)
+    assert {row[2] for row in before[:2]} <= {"done", "stopped"}
+    assert len(before) == 3
+    assert run_job(database, home, 1) == "done"  # as the next worker does with the job that the dead one had
+    assert table(context, 1) == undisturbed
+
+
+def wait(condition: Any, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        assert process.poll() is None, "it died by itself"
+        time.sleep(0.002)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------
 
 
@@ -268,9 +323,8 @@ def test_a_published_number_without_n_is_taken_as_exact() -> None:
     assert study_tables.read_published({"macro_f1": 0.5}) is None
 
 
-def test_other_published_numbers_stand_beside_ours(context: Context, home: Home) -> None:
-    start(context, LIST)
-    with context.database.read() as session:
+def test_other_published_numbers_stand_beside_ours(after: Context) -> None:
+    with after.database.read() as session:
         study = session.get_one(Study, 1)
         rows = study_tables.make_table(session, study)
         others = {other.name: (other.published, other.ours) for other in rows[0].others}
@@ -282,20 +336,19 @@ def test_other_published_numbers_stand_beside_ours(context: Context, home: Home)
             "recall of gone": (0.1, None),
             "loss": (1.5, None),
         }
-        verdict = study_tables.judge(session, home, rows, studies.plan_of(study))
+        verdict = study_tables.judge(session, after.home, rows, studies.plan_of(study))
         assert verdict is not None
         assert verdict.best.accuracy == max(row.accuracy or 0 for row in rows)
         assert len(verdict.rivals) == 2
         assert verdict.is_chosen_by_what_is_shown
 
 
-def test_a_search_is_judged_by_validation_not_by_test(context: Context, home: Home) -> None:
-    start(context, SEARCH)
-    with context.database.read() as session:
-        study = session.get_one(Study, 1)
+def test_a_search_is_judged_by_validation_not_by_test(after: Context) -> None:
+    with after.database.read() as session:
+        study = session.get_one(Study, 2)
         plan, rows = studies.plan_of(study), study_tables.make_table(session, study)
         best = study_tables.find_best(rows, plan)
-        verdict = study_tables.judge(session, home, rows, plan)
+        verdict = study_tables.judge(session, after.home, rows, plan)
         assert best is not None
         assert verdict is not None
         assert best.score == max(row.score for row in rows if row.state == "done")

@@ -199,6 +199,7 @@ def settle(
     run = session.get(Run, entry.run_id) if entry.run_id else None
     if stopped and run is not None:
         runs.cancel_run(run)
+        run.epochs_done = epochs  # a killed worker may have trained an epoch that it could not note
         run.error = (
             f"The search of study {entry.study_id} stopped it after epoch {epochs}: others were further by then."
         )
