@@ -146,14 +146,19 @@ def _side_bar(side: Mapping[str, float]) -> IntervalBar:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of what bought the difference. The bar's numbers stand in a viewBox 100 wide, 50 is no difference."""
+    """One step of what bought the difference. The bar's numbers stand in a viewBox 100 wide."""
 
     title: str
     words: str
     found: dict[str, Any]
+    zero: float
     value: float
     low: float
     high: float
+
+    @property
+    def is_sure(self) -> bool:
+        return not self.found["low"] <= 0 <= self.found["high"]
 
     @property
     def is_whole(self) -> bool:
@@ -179,9 +184,14 @@ def _explain(pair: Pair) -> Gain | None:
 
 def list_steps(parts: Sequence[dict[str, Any]]) -> list[Step]:
     """All on one scale, so that their bars can be compared."""
-    span = max(abs(part[side]) for part in parts for side in ("low", "high")) or 1.0
+    least = min(0.0, *(part["low"] for part in parts))
+    span = max(0.0, *(part["high"] for part in parts)) - least or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - least) / span, 2)
+
     keys = ("difference", "low", "high")
-    return [Step(*STEPS[part["part"]], part, *(round(50 + 50 * part[key] / span, 2) for key in keys)) for part in parts]
+    return [Step(*STEPS[part["part"]], part, place(0.0), *(place(part[key]) for key in keys)) for part in parts]
 
 
 @blueprint.post("/d/<name>/compare/control")
