@@ -46,7 +46,7 @@ def test_a_real_difference_is_told_with_its_size() -> None:
     elderly = next(group for group in found.groups if group.value == "elderly")
     assert elderly.p == pytest.approx(0.0006, abs=5e-5)
     assert elderly.differs
-    assert "“elderly” by -14.4 points" in make_sentence(found)
+    assert "“elderly” by −14.4 points" in make_sentence(found)
     assert next(group for group in found.groups if group.value == "adults").p is None
 
 
@@ -76,6 +76,8 @@ def test_corrections_equal_those_of_statsmodels(seed: int) -> None:
 def test_small_groups_are_not_judged_together() -> None:
     values, right = spread({"a": (3, 4), "b": (50, 60)})
     assert compare_groups(values, right, by="x").p is None
+    values, right = spread({"10 to 20": (3, 4), "2 to 9": (5, 6)})
+    assert [group.value for group in compare_groups(values, right, by="age").groups] == ["2 to 9", "10 to 20"]
     values, right = spread({"a": (4, 4), "b": (6, 6)})
     found = compare_groups(values, right, by="x")
     assert (found.p, [group.holm for group in found.groups]) == (None, [1.0, 1.0])

@@ -87,7 +87,10 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         pages["group"] = f"{root}/duplicates/{group}"
     if runs:
         pages["run"] = f"{root}/runs/{runs[-1]}"
-        pages |= {f"run_{part}": f"{root}/runs/{runs[0]}/{part}" for part in ("measures", "calibration", "groups")}
+        pages |= {
+            f"run_{part}": f"{root}/runs/{runs[0]}/{part}"
+            for part in ("measures", "calibration", "groups", "checks", "training")
+        }
         pages["rests_on"] = f"{root}/runs/{runs[0]}/rests-on"
         pages["saliency"] = f"{root}/images/{image}/saliency"
     if len(runs) > 1:

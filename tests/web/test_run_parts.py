@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
@@ -12,6 +13,7 @@ from workbench.config import Home
 from workbench.db import Database
 from workbench.models import Attribute, Dataset, Image, Run, Vote
 from workbench.services import users
+from workbench.services.training_sets import TrainingSet, save_training_set
 
 BrowserAs = Callable[[str], Browser]
 
@@ -45,9 +47,11 @@ def test_every_measure_has_its_interval_its_baseline_and_its_n(browser_as: Brows
     assert "On 12 images of test that it was not trained on." in page
     assert "75.0 % [46.8, 91.1] 33.3 % 12" in page
     assert "Top 2 the label is among its two most probable classes 91.7 % [64.6, 98.5] 66.7 % 12" in page
-    assert "always the most frequent class, “cat”" in page
+    assert "always saying “cat”, the most frequent class" in page
     assert "Cross-entropy to the votes" not in page
-    assert "dog 4 66.7 % [30, 90] 100.0 % [51, 100] 75.0 % [41, 93]" in page  # precision, recall, specificity
+    assert (
+        "dog 4 66.7 % [30.0, 90.3] 100.0 % [51.0, 100.0] 75.0 % [40.9, 92.9]" in page
+    )  # precision, recall, specificity
     assert "dog 4 6 +2" in page  # labelled, predicted
 
 
@@ -56,6 +60,28 @@ def test_votes_are_measured_where_there_are_some(browser_as: BrowserAs, database
         image = session.scalars(select(Image).where(Image.path == "dog/1.png")).one()
         session.add(Vote(image_id=image.id, option="dog", class_id=image.label_id, count=10))
     assert "they alone have 0.000 0.223 – 0.000 1" in squeeze(read(browser_as, trained, "measures"))
+
+
+def test_copies_are_told_in_a_line_of_the_overview(
+    browser_as: BrowserAs, database: Database, home: Home, trained: int
+) -> None:
+    viewer = browser_as("viewer")
+    overview = viewer.get(f"/d/pets/runs/{trained}").get_data(as_text=True)
+    assert f'hx-get="/d/pets/runs/{trained}/copies" hx-trigger="load"' in overview
+    assert "No image of test has a known copy" in squeeze(read(browser_as, trained, "copies"))
+    with database.write() as session:
+        run = session.get_one(Run, trained)
+        run.config = {**run.config, "leave_out": "none"}
+        own = {image.path: image for image in session.scalars(select(Image))}
+        own["cat/1.png"].pixel_sha256 = own["cat/0.png"].pixel_sha256
+        ids = {split: [image.id for image in own.values() if image.split == split] for split in ("train", "test")}
+        lists = TrainingSet(np.array(sorted(ids["train"])), np.array(sorted(ids["test"])), np.array([], np.int64))
+        save_training_set(home, trained, lists)
+    line = squeeze(read(browser_as, trained, "copies"))
+    assert "1 image of test has a copy among those it was trained on (1 exact, 0 near)" in line
+    assert "0.0 % [0.0, 79.3] right on them, 81.8 % [52.3, 94.9] on the other 11" in line
+    (home.run_folder(trained) / "predictions.npz").unlink()
+    assert "It cannot be said what copies do" in read(browser_as, trained, "copies")
 
 
 def test_changed_labels_are_said_beside_the_number_of_the_time(

@@ -28,6 +28,14 @@ FACTS = {
 }
 
 
+CLEAR = {  # share of the votes that the most chosen class has, from
+    1.0: "all for one class",
+    0.75: "three in four or more",
+    0.5: "half or more",
+    0.0: "fewer than half",
+}
+
+
 @dataclass(frozen=True)
 class Group:
     """One part of the images, against the rest or against one named part.
@@ -68,8 +76,8 @@ class Grouping:
 def compare_groups(
     values: Sequence[str], right: NDArray[np.bool_], *, by: str, against: str | None = None, without: int = 0
 ) -> Grouping:
-    """values: the group of each image, (N,). against: a group; none for all others together. The largest come first."""
-    order = [value for value, _ in Counter(values).most_common()]
+    """values: the group of each image, (N,). against: a group; none for all others together."""
+    order = _arrange(values)
     names = np.array(values, object)
     rates = {value: Rate(int((names == value).sum()), int(right[names == value].sum())) for value in order}
     if against is not None and against not in rates:
@@ -93,6 +101,15 @@ def compare_groups(
         for value in order
     ]
     return Grouping(by, against, groups, without, weigh_all([group.rate for group in groups]))
+
+
+def _arrange(values: Sequence[str]) -> list[str]:
+    """The groups by what orders them: how clear votes are, numbers by size; else those with most images first."""
+    found = [value for value, _ in Counter(values).most_common()]
+    if set(found) <= set(CLEAR.values()):
+        return [words for words in CLEAR.values() if words in found]
+    numbers = _read_numbers([value.partition(" to ")[0] for value in found])
+    return found if numbers is None else [found[place] for place in np.argsort(numbers, kind="stable").tolist()]
 
 
 def weigh_rates(one: Rate, other: Rate) -> float:
@@ -158,14 +175,8 @@ def _read_votes(session: Session, dataset: Dataset, judged: Judged) -> dict[int,
     """What share of the votes for its classes an image's most chosen class has."""
     counts = count_votes(session, dataset, judged)
     total, most = counts.sum(1), counts.max(1, initial=0)
-    steps = (
-        (1.0, "all for one class"),
-        (0.75, "three in four or more"),
-        (0.5, "half or more"),
-        (0.0, "fewer than half"),
-    )
     return {
-        image_id: next(words for low, words in steps if most[row] >= low * total[row])
+        image_id: next(words for low, words in CLEAR.items() if most[row] >= low * total[row])
         for row, image_id in enumerate(judged.image_ids.tolist())
         if total[row]
     }
@@ -210,16 +221,20 @@ def make_sentence(found: Grouping) -> str:
     tested = [group for group in found.groups if group.p is not None]
     if not tested:
         return f"All images have one value of “{found.by}”, so there is nothing to compare."
-    differing = sorted((group for group in tested if group.differs), key=lambda group: group.holm or 0.0)
+    differing = sorted((group for group in tested if group.differs), key=lambda group: group.p or 0.0)
     if not differing:
         least = min(group.holm or 0.0 for group in tested)
         return (
             f"No group by “{found.by}” differs from {rest} by more than chance "
             f"({len(tested)} comparisons, smallest corrected p = {least:.2g})."
         )
-    told = [f"“{group.value}” by {100 * (group.difference or (0.0,))[0]:+.1f} points" for group in differing]
+    told = [f"“{group.value}” by {_points(group)} points" for group in differing]
     most = "; the largest first" if len(told) > 3 else ""
     return f"Beyond chance, by “{found.by}”, these differ from {rest}: {', '.join(told[:3])}{most}."
+
+
+def _points(group: Group) -> str:
+    return f"{100 * (group.difference or (0.0,))[0]:+.1f}".replace("-", "−")
 
 
 def report(found: Grouping) -> dict[str, Any]:

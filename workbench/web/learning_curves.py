@@ -7,8 +7,11 @@ from workbench.web import charts
 from workbench.web.charts import LineChart, Series
 
 
-def draw_curves(curves: Sequence[Epoch], chance: float | None = None) -> list[LineChart]:
-    """Accuracy and loss by epoch, training beside validation; empty before the first epoch."""
+def draw_curves(curves: Sequence[Epoch], chance: float | None = None, *, with_rate: bool = False) -> list[LineChart]:
+    """Accuracy and loss by epoch, training beside validation; empty before the first epoch.
+
+    with_rate: the learning rate too, where it changed.
+    """
     if not curves:
         return []
     x = [float(epoch.epoch) for epoch in curves]
@@ -21,8 +24,13 @@ def draw_curves(curves: Sequence[Epoch], chance: float | None = None) -> list[Li
             found.append(Series("validation", [getattr(epoch, f"validation_{measure}") for epoch in curves], "a"))
         return found
 
+    rates = [epoch.learning_rate for epoch in curves]
     base = (chance, "chance") if chance is not None else None
-    return [
+    found = [
         charts.line_chart("Accuracy", pair("accuracy"), x=x, x_name="Epoch", percent=True, baseline=base, x_range=span),
         charts.line_chart("Loss", pair("loss"), x=x, x_name="Epoch", x_range=span),
     ]
+    if with_rate and len(set(rates)) > 1:
+        line = [Series("learning rate", rates, "a")]
+        found.append(charts.line_chart("Learning rate", line, x=x, x_name="Epoch", x_range=span))
+    return found

@@ -14,6 +14,7 @@ from workbench.queries import datasets
 from workbench.services import coverage, evaluation_reports, subgroups, temperatures, training_requests
 from workbench.services.curves import read_curves
 from workbench.services.evaluations import Judged, evaluate_judged, judge
+from workbench.services.leaks import RunLeak, measure_run
 from workbench.services.subgroups import Group, Grouping
 from workbench.web import charts
 from workbench.web.boundary import db, done, home, page
@@ -23,6 +24,21 @@ from workbench.web.loaders import load_dataset, load_run
 from workbench.web.run_results import describe_run
 
 blueprint = Blueprint("run_parts", __name__)
+
+
+@blueprint.get("/d/<name>/runs/<int:run_id>/copies")
+def copies(name: str, run_id: int) -> ResponseReturnValue:
+    """A line of the overview: the accuracy on images with a copy among those trained on, and on the rest."""
+    dataset, run = _load(name, run_id)
+    return page("runs/_copies.html", dataset=dataset, run=run, leak=_measure_leak(run))
+
+
+def _measure_leak(run: Run) -> RunLeak | None:
+    """None where its predictions are gone or nothing unseen is left to measure on."""
+    try:
+        return measure_run(db(), home(), run)
+    except NotFound:
+        return None
 
 
 # --- measures ---------------------------------------------------------------------------------------------------
@@ -197,7 +213,7 @@ def training(name: str, run_id: int) -> ResponseReturnValue:
     return page(
         "runs/training.html",
         **describe_run(dataset, run),
-        charts=draw_curves(read_curves(home(), run_id), run.metrics["baseline"]["accuracy"]),
+        charts=draw_curves(read_curves(home(), run_id), run.metrics["baseline"]["accuracy"], with_rate=True),
         stages=_cover(run),
         command=training_requests.command_of(dataset, run),
     )

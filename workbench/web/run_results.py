@@ -13,7 +13,6 @@ from workbench.queries import datasets, run_pages
 from workbench.queries import runs as queries
 from workbench.services import comparisons, confusions
 from workbench.services.evaluations import Judged, judge
-from workbench.services.leaks import RunLeak, measure_run
 from workbench.services.measures import evaluate
 from workbench.services.protection import is_marked
 from workbench.web import charts
@@ -62,6 +61,8 @@ def show_results(dataset: Dataset, run: Run) -> dict[str, Any]:
     champion = queries.get_promoted(db(), dataset)
     found = confusions.list_confusions(judged, metrics["most_confused"]) if judged else []
     shown = [image.image_id for confusion in found for image in confusion.images]
+    newest = measure_newest(judged)
+    stands = newest is not None and is_same(newest, metrics)
     return {
         "splits": SPLITS,
         "bar": measure_bar(metrics),
@@ -70,9 +71,9 @@ def show_results(dataset: Dataset, run: Run) -> dict[str, Any]:
         "classes": {cls.name: cls for cls in datasets.list_classes(db(), dataset.id)},
         "confusions": found,
         "images": run_pages.get_images(db(), shown),
-        "newest": measure_newest(judged, metrics) if judged else None,
+        "measured": newest if stands else metrics,  # runs of older versions measured less
+        "newest": None if stands else newest,
         "against": _against(champion, run),
-        "leak": _measure_leak(run),
         "cleaned": is_marked(dataset, metrics.get("split")),
         "next": _find_next(run),
     }
@@ -82,14 +83,6 @@ def _judge(run: Run, split: str | None = None) -> Judged | None:
     """What the run said beside the newest labels; none when its predictions are gone."""
     try:
         return judge(db(), home(), run, split=split)
-    except NotFound:
-        return None
-
-
-def _measure_leak(run: Run) -> RunLeak | None:
-    """None where its predictions are gone or nothing unseen is left to measure on."""
-    try:
-        return measure_run(db(), home(), run)
     except NotFound:
         return None
 
@@ -104,13 +97,16 @@ def _against(champion: Run | None, run: Run) -> str | None:
         return None
 
 
-def measure_newest(judged: Judged, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The same predictions by the newest labels, if that is another number than at the time; none if not."""
-    if len(judged.image_ids) == 0:
+def measure_newest(judged: Judged | None) -> dict[str, Any] | None:
+    """The same predictions by the newest labels; none where they are gone."""
+    if judged is None or len(judged.image_ids) == 0:
         return None
-    found = evaluate(judged.probs, judged.labels, class_names=judged.class_names)
-    same = (found["right"], found["n"]) == (metrics["right"], metrics["n"])
-    return None if same else found
+    return evaluate(judged.probs, judged.labels, class_names=judged.class_names)
+
+
+def is_same(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
+    """Whether it is the number of the time of the training."""
+    return (found["right"], found["n"]) == (metrics["right"], metrics["n"])
 
 
 @dataclass(frozen=True)
