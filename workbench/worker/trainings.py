@@ -14,10 +14,10 @@ from ml.active.uncertainty import entropy, margin
 from ml.configs import TrainConfig, make_config, plan_passes, write_config
 from ml.folds import cross_predict
 from ml.labels import label_issues
+from ml.launch import launch
 from ml.neighbours import compress, nearest_rows
 from ml.predict import load_model, predict
 from ml.train import Diverged, EpochReport, TrainResult
-from ml.train import train as train_model
 from workbench.errors import Cancelled, Invalid, WorkbenchError
 from workbench.models import User
 from workbench.queries import datasets as dataset_queries
@@ -211,7 +211,7 @@ def _fit_network(context: Context, order: Order, config: TrainConfig, material: 
 
 
 def _fit(context: Context, order: Order, config: TrainConfig, material: Material) -> TrainResult:
-    return train_model(
+    return launch(
         material.images,
         material.labels,
         train_indices=material.training,
