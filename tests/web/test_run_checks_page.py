@@ -1,17 +1,23 @@
 """Whether a run can be believed, as its page says it: calmly when all is well, plainly when not."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from flask import url_for
 from sqlalchemy import select
 
 from tests.conftest import Browser, make_pets
+from tests.elsewhere import Elsewhere
 from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
 from workbench.models import Image, Job, Run
 from workbench.services import users
 from workbench.services.run_checks import CHECKS
+from workbench.web.run_results import PARTS
+from workbench.worker.context import Context
+from workbench.worker.external import import_predictions
 
 BrowserAs = Callable[[str], Browser]
 PAGE = "/d/pets/runs/1/checks"
@@ -73,3 +79,20 @@ def test_a_run_that_is_not_done_has_no_checks(trained: int, browser_as: BrowserA
     with database.write() as session:
         session.get_one(Run, trained).metrics = None
     assert browser_as("viewer").get(PAGE).headers["Location"] == "/d/pets/runs/1"
+
+
+def test_a_run_made_elsewhere_has_every_part_of_its_page(
+    trained: int, browser_as: BrowserAs, database: Database, home: Home, tmp_path: Path
+) -> None:
+    elsewhere = Elsewhere(database, "pets", right=1.0).write(tmp_path / "said by them.csv")
+    run = import_predictions(Context(database, home), dataset="pets", source=str(elsewhere))["run"]
+    browser = browser_as("lead")
+    for endpoint in PARTS:
+        with browser.client.application.test_request_context():
+            url = url_for(endpoint, name="pets", run_id=run)
+        answer = browser.get(url)
+        assert answer.status_code == 200, url
+    text = browser.get(f"/d/pets/runs/{run}/training").get_data(as_text=True)
+    assert "workbench predictions import &#39;said by them.csv&#39; --dataset pets" in text
+    assert "Ask the model" not in browser.get(f"/d/pets/runs/{run}/checks").get_data(as_text=True)
+    assert "external" in browser.get("/d/pets/runs").get_data(as_text=True)

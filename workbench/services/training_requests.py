@@ -11,6 +11,7 @@ from workbench.errors import Conflict, Invalid
 from workbench.models import Dataset, Job, Run, User
 from workbench.services import jobs, runs
 from workbench.services.data_steps import list_settings, steps_of
+from workbench.services.run_checks.facts import EXTERNAL
 
 VARIETIES = ("mirrored", "unmirrored", "none")  # how images are varied while they are trained on
 BALANCES = ("none", "weigh", "draw")  # of the classes
@@ -98,7 +99,10 @@ def retry_training(session: Session, *, dataset: Dataset, run: Run, job: Job | N
 
 
 def command_of(dataset: Dataset, run: Run) -> str:
-    """The command that asks for the same training."""
+    """The command that asks for the same training, or takes in the same predictions."""
+    if run.arch == EXTERNAL:
+        file = shlex.quote(run.config["import"]["file"])
+        return f"workbench predictions import {file} --dataset {shlex.quote(dataset.name)}"
     parts = [
         "workbench train",
         f"--dataset {shlex.quote(dataset.name)}",
