@@ -108,7 +108,7 @@
     const node = old.cloneNode(true);
     node.classList.add("waiting");
     for (const name of ["item", "url", "open", "say"]) delete node.dataset[name];
-    node.querySelectorAll(".picture, .saliency, .notice, .force").forEach((part) => part.remove());
+    node.querySelectorAll(".picture, .saliency_map, .saliency_words, .notice, .force").forEach((part) => part.remove());
     node.querySelector(".evidence")?.replaceChildren();
     node.querySelectorAll(".more [data-key], .views [data-key]").forEach((part) => part.removeAttribute("data-key"));
     node.querySelectorAll("#answers .classes button, #answers .verdicts button, [data-do=skip]").forEach((button) => { button.disabled = true; });

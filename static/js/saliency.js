@@ -26,9 +26,10 @@
     const map = stage.querySelector(".saliency_map");
     const picture = pictureOf(stage);
     if (!map || !picture) return;
-    for (const [side, length] of [["left", "offsetLeft"], ["top", "offsetTop"], ["width", "offsetWidth"], ["height", "offsetHeight"]]) {
-      map.style[side] = `${picture[length]}px`;
-    }
+    const box = picture.getBoundingClientRect();
+    const room = stage.getBoundingClientRect();
+    const sides = { left: box.left - room.left - stage.clientLeft, top: box.top - room.top - stage.clientTop, width: box.width, height: box.height };
+    for (const [side, length] of Object.entries(sides)) map.style[side] = `${length}px`;
   };
 
   const request = async (href, method = "GET") => {
@@ -40,10 +41,18 @@
     return parse(words);
   };
 
-  const show = (stage, found) => {
-    stage.querySelector(":scope > .saliency")?.remove();
+  // The map goes onto the picture; its words to the side, where they hide nothing of it.
+  const clear = (stage) => {
+    stage.querySelector(".saliency_map")?.remove();
+    (stage.closest("#card") || document).querySelectorAll(".saliency_words").forEach((words) => words.remove());
+  };
+  const show = (stage, found, link) => {
+    clear(stage);
     stage.classList.add("mapped");
-    stage.append(found);
+    stage.append(...found.querySelectorAll(".saliency_map"));
+    const words = found.querySelector(".saliency_words");
+    const card = stage.closest("#card");
+    if (card) card.append(words); else link.closest("p").after(words);
     place(stage);
   };
 
@@ -54,7 +63,7 @@
     for (let polls = 0; ; polls += 1) {
       if (stage.dataset.saliency !== "on" || !stage.isConnected) return;
       await dressed;
-      show(stage, found);
+      show(stage, found, link);
       if (found.dataset.state !== "waiting" || polls >= MOST_POLLS) return;
       await new Promise((resolve) => { setTimeout(resolve, POLL_MS); });
       found = await request(link.href);
@@ -67,7 +76,7 @@
     const wanted = stage.dataset.saliency === "on" ? "off" : "on";
     stage.dataset.saliency = wanted;
     link.classList.toggle("showing", wanted === "on");
-    if (wanted === "off") { stage.querySelector(":scope > .saliency")?.remove(); return; }
+    if (wanted === "off") { clear(stage); return; }
     follow(stage, link).catch((error) => {
       stage.dataset.saliency = "off";
       window.workbench.say(error.message || "The server does not answer; the heat map was not fetched.", "problem");
@@ -82,14 +91,11 @@
     toggle(link);
   });
   document.addEventListener("submit", (event) => {
-    const stage = event.target.closest(".mapped");
-    if (!event.target.matches("[data-ask]") || !stage) return;
+    const stage = document.querySelector(".mapped");
+    const link = document.querySelector("a[data-saliency]");
+    if (!event.target.matches("[data-ask]") || !stage || !link) return;
     event.preventDefault();
-    request(event.target.action, "POST").then((found) => {
-      show(stage, found);
-      const link = document.querySelector("a[data-saliency]");
-      if (link) follow(stage, link);
-    });
+    request(event.target.action, "POST").then(() => follow(stage, link));
   });
   window.addEventListener("resize", () => document.querySelectorAll(".mapped").forEach(place));
 })();

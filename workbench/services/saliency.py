@@ -89,7 +89,7 @@ def paint(values: NDArray[np.uint8]) -> bytes:
     wide = np.asarray(grid.resize((PAINTED_PX, PAINTED_PX), Picture.Resampling.BICUBIC)).clip(0, 1)
     pixels = np.empty((PAINTED_PX, PAINTED_PX, 4), np.uint8)
     pixels[..., :3] = _CLEAR + wide[..., None] * (_STRONG - _CLEAR)
-    pixels[..., 3] = 255 * _MOST_OPAQUE * wide
+    pixels[..., 3] = 255 * _MOST_OPAQUE * wide**1.5  # so that the picture stays clear where little speaks
     target = io.BytesIO()
     Picture.fromarray(pixels).save(target, "PNG", compress_level=1)
     return target.getvalue()

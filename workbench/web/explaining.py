@@ -140,8 +140,10 @@ def _describe_maps(run: Run) -> dict[str, Any]:
 
 def _draw_test(test: dict[str, Any], name: str, title: str) -> LineChart:
     lines = [Series(words, test[name][kind], drawn) for kind, (words, drawn) in _KINDS.items()]
-    x = [100 * share for share in test["fractions"]]
-    return charts.line_chart(f"{title}: probability of the class", lines, x=x, x_name="% of the image", percent=True)
+    x = [share * (len(test["fractions"]) - 1) for share in test["fractions"]]
+    return charts.line_chart(
+        f"{title}: probability of the class", lines, x=x, x_name="Eighths of the image", percent=True
+    )
 
 
 def _list_examples(run: Run) -> list[tuple[str, Surest | None, Surest | None]]:
