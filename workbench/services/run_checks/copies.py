@@ -1,4 +1,4 @@
-"""One picture on both sides: copies, siblings by augmentation, copies that carry two labels or were half removed."""
+"""One picture on both sides: copies, augmentations, copies that carry two labels or were half removed."""
 
 import re
 from collections import defaultdict
@@ -14,7 +14,7 @@ from workbench.services.run_checks.outcomes import Outcome, fine, plural, unchec
 LEAKED = 0.01  # of the images measured on; fewer near copies than this move no figure
 PARENTS = ("parent", "source_image", "original", "augmented_from", "family")  # attributes that name a parent
 WORDS = ("aug", "flip", "mirror", "rot", "shear", "crop", "zoom", "shift", "noise", "bright", "contrast", "jitter")
-_SIBLING = re.compile(rf"^(.+?)(?:^|[_\-. ])(?:{'|'.join(WORDS)})[a-z]*[_\-. ]?\d*(?:[_\-. ].*)?$", re.IGNORECASE)
+_AUGMENTED = re.compile(rf"^(.+?)(?:^|[_\-. ])(?:{'|'.join(WORDS)})[a-z]*[_\-. ]?\d*(?:[_\-. ].*)?$", re.IGNORECASE)
 
 
 def check_copies(facts: Facts) -> Outcome:
@@ -40,7 +40,7 @@ def check_copies(facts: Facts) -> Outcome:
 
 
 def check_families(facts: Facts) -> Outcome:
-    """Images measured on whose parent or sibling by augmentation was trained on."""
+    """Images measured on whose parent, or another augmentation of it, was trained on."""
     families = _list_families(facts)
     if not families:
         return fine("No file name or attribute tells of augmentations among the images.")
@@ -60,7 +60,7 @@ def _list_families(facts: Facts) -> list[set[int]]:
     """Ids of images that come from one, by attributes that name a parent and by file names."""
     session, dataset_id = facts.session, facts.dataset.id
     parents = {name: split_queries.list_attribute_values(session, dataset_id, name=name) for name in PARENTS}
-    called = [row for row in queries.list_called_like(session, dataset_id, WORDS) if _SIBLING.match(_stem(row.path))]
+    called = [row for row in queries.list_called_like(session, dataset_id, WORDS) if _AUGMENTED.match(_stem(row.path))]
     if not called and not any(parents.values()):
         return []
     rows = queries.list_called_like(session, dataset_id, [""])
@@ -79,7 +79,7 @@ def _join_by_name(rows: Sequence[queries.Named]) -> dict[tuple[object, str], set
     """face_aug3 and face_flip come from face, if that is there, and belong together in any case."""
     found: dict[tuple[object, str], set[int]] = defaultdict(set)
     for row in rows:
-        match = _SIBLING.match(_stem(row.path))
+        match = _AUGMENTED.match(_stem(row.path))
         if match:
             found[row.first_label_id, match[1]].add(row.id)
     for row in rows:
