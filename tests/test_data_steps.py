@@ -236,9 +236,9 @@ def test_flagged_images_are_dropped_or_weighed_but_not_those_a_reviewer_decided_
 
     taught = {dropped.rows[row].image_id for row in dropped.training}
     assert set(image_ids) - taught == wanted
-    assert (dropped.count()["flagged"], dropped.weights) == (len(wanted), None)
+    assert (dropped.count()["dropped"], dropped.weights) == (len(wanted), None)
     assert weighed.weights is not None
-    assert len(weighed.training) == 36
+    assert (len(weighed.training), weighed.count()["weighed"]) == (36, sum(each > 0 for each in doubts.values()) - 1)
     for row in weighed.training:
         image_id = weighed.rows[row].image_id
         expected = 1.0 if image_id == worst else 1 - doubts[image_id]
@@ -257,7 +257,7 @@ def test_a_run_with_every_step_trains_and_says_what_was_done(context: Context) -
         assert run.config["training"]["augment"]["shear"] == 10
         command = training_requests.command_of(get_dataset(session), run)
         assert describe_steps(run.config) == [
-            f"{answer['counts']['flagged']} images weighed 1 - P(wrong) by run 1.",
+            f"{answer['counts']['weighed']} images weighed 1 - P(wrong) by run 1.",
             "At most 10 images of a class taught, drawn by the seed: 6 did not.",
             "Classes with fewer than 10 images were filled up with 0 augmented variants, each kept with its parent.",
             f"{answer['counts']['by_votes']} images taught the shares of their votes, the others their label.",

@@ -82,6 +82,8 @@ def _count_training(run: Run) -> list[Stage]:
         {
             "left out as copies of images measured on": counts["leaked"],
             "known to the run that it began from": counts.get("inherited", 0),
+            "dropped because their label looks wrong": counts.get("dropped", 0),
+            "more than the most of a class": counts.get("capped", 0),
         },
         rest="in no split that is used",
     )

@@ -106,10 +106,10 @@ def describe_steps(config: Mapping[str, Any]) -> list[str]:
     steps, counts = DataSteps(**config.get("data_steps", {})), config.get("counts", {})
     found = []
     if steps.flagged == "drop":
-        dropped = f"{counts.get('flagged', 0):,} images with P(wrong) of {steps.flagged_from:g} or more"
+        dropped = f"{counts.get('dropped', 0):,} images with P(wrong) of {steps.flagged_from:g} or more"
         found.append(f"{dropped} by run {steps.flagged_by} did not teach, unless a reviewer had decided on them.")
     if steps.flagged == "weigh":
-        found.append(f"{counts.get('flagged', 0):,} images weighed 1 - P(wrong) by run {steps.flagged_by}.")
+        found.append(f"{counts.get('weighed', 0):,} images weighed 1 - P(wrong) by run {steps.flagged_by}.")
     if steps.max_per_class:
         found.append(
             f"At most {steps.max_per_class:,} images of a class taught, drawn by the seed: "

@@ -16,6 +16,7 @@ from workbench.services.curves import read_curves
 from workbench.services.evaluations import Judged, evaluate_judged, judge
 from workbench.services.leaks import RunLeak, measure_run
 from workbench.services.subgroups import Group, Grouping
+from workbench.services.training_descriptions import describe_training
 from workbench.web import charts
 from workbench.web.boundary import db, done, home, page
 from workbench.web.charts import IntervalBar, PairedBars
@@ -166,19 +167,19 @@ def groups(name: str, run_id: int) -> ResponseReturnValue:
     dataset, run = _load(name, run_id)
     if run.metrics is None:
         return _to_overview(run, dataset)
-    facts = subgroups.list_facts(db(), dataset)
-    by = request.args.get("by") or next(iter(facts))
     judged = _judge(run)
-    found, problem = (
-        _group(dataset, judged, by=by, against=request.args.get("against") or None) if judged else (None, "")
-    )
+    if judged is None:
+        return page("runs/groups.html", **describe_run(dataset, run), is_gone=True)
+    facts = subgroups.list_facts(db(), judged)
+    by = request.args.get("by") or next(iter(facts))
+    found, problem = _group(dataset, judged, by=by, against=request.args.get("against") or None)
     return page(
         "runs/groups.html",
         status=422 if problem else 200,
         **describe_run(dataset, run),
         facts=facts,
         chosen=by,
-        is_gone=judged is None,
+        is_gone=False,
         found=found,
         problem=problem,
         lines=[(group, _group_bar(group, found)) for group in found.groups] if found else [],
@@ -216,6 +217,7 @@ def training(name: str, run_id: int) -> ResponseReturnValue:
         charts=draw_curves(read_curves(home(), run_id), run.metrics["baseline"]["accuracy"], with_rate=True),
         stages=_cover(run),
         command=training_requests.command_of(dataset, run),
+        described=describe_training(run.config),
     )
 
 

@@ -24,7 +24,8 @@ from workbench.worker.teaching import Evidence, aim, choose, fill, read_evidence
 
 SIZE_STEP = 16  # the default image size is a multiple of it
 SIZES = {"quick": (32, 96), "standard": (32, 128), "thorough": (32, 128), "retrain": (32, 128)}  # by default
-INHERITED = ("image_size", "channels", "flip", "mask")  # what a run sees, it sees like the one it starts from
+# what a run sees it sees like the one it starts from, with a network of the same shape
+INHERITED = ("image_size", "channels", "widths", "hidden", "dropout", "flip", "mask")
 _CHUNK = 1000
 
 
@@ -204,7 +205,7 @@ def gather(context: Context, order: Order, config: TrainConfig) -> Material:
         left_out=np.array([index for index in teaching if index in copied], np.int64),
         inherited=len(measurable) - len(evaluation),
         unreadable=unreadable,
-        stepped={"flagged": chosen.flagged, "capped": chosen.capped},
+        stepped={"dropped": chosen.dropped, "weighed": chosen.weighed, "capped": chosen.capped},
     )
     return _add_variants(_add_targets(plain, order), order)
 

@@ -36,7 +36,8 @@ class Chosen:
     """The rows that teach, and how many do not."""
 
     rows: NDArray[np.int64]
-    flagged: int  # dropped, or weighed less
+    dropped: int
+    weighed: int  # less than one, of those that teach
     capped: int
 
 
@@ -99,19 +100,19 @@ def choose(
     seed: int,
 ) -> Chosen:
     """The rows that teach after dropping what is flagged and capping the classes, in their order."""
-    flagged = {index for index in teaching if doubt(rows[index], evidence) >= _least_doubt(steps)}
-    kept = [index for index in teaching if steps.flagged != "drop" or index not in flagged]
-    capped = _cap(rows, labels, kept, most=steps.max_per_class, seed=seed) if steps.max_per_class else kept
-    return Chosen(np.array(capped, np.int64), len(flagged), len(kept) - len(capped))
+    kept = [index for index in teaching if not _is_dropped(rows[index], steps, evidence)]
+    chosen = _cap(rows, labels, kept, most=steps.max_per_class, seed=seed) if steps.max_per_class else kept
+    weighed = sum(doubt(rows[index], evidence) > 0 for index in chosen) if steps.flagged == "weigh" else 0
+    return Chosen(np.array(chosen, np.int64), len(teaching) - len(kept), weighed, len(kept) - len(chosen))
+
+
+def _is_dropped(row: VersionRow, steps: DataSteps, evidence: Evidence) -> bool:
+    return steps.flagged == "drop" and doubt(row, evidence) >= steps.flagged_from
 
 
 def doubt(row: VersionRow, evidence: Evidence) -> float:
     """P(wrong) of its label, 0 where nobody says, or since a reviewer decided on it."""
     return 0.0 if row.source != "imported" else evidence.p_wrong.get(row.image_id, 0.0)
-
-
-def _least_doubt(steps: DataSteps) -> float:
-    return steps.flagged_from if steps.flagged == "drop" else float(np.finfo(np.float32).tiny)
 
 
 def _cap(

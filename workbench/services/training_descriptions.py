@@ -1,0 +1,84 @@
+"""What a training did to images and how it learned, in words: for the page of its run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from workbench.services.data_steps import describe_steps
+
+_Settings = Mapping[str, Any]
+
+SCHEDULES: dict[str, str] = {
+    "cosine": "then down along a cosine",
+    "constant": "then constant",
+    "step": "then times {decay:g} every {decay_epochs} epochs",
+    "plateau": "then times {decay:g} after {decay_epochs} epochs without a lower loss",
+}
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
+STRENGTHS: dict[str, Callable[[float], str]] = {
+    "shift": lambda value: f"shifts up to {value:.0%} of the side",
+    "rotation": lambda value: f"rotation up to {value:g}°",
+    "zoom": lambda value: f"zoom up to {value:.0%}",
+    "shear": lambda value: f"shear up to {value:g}°",
+    "brightness": lambda value: f"brightness up to {value:.0%}",
+    "contrast": lambda value: f"contrast up to {value:.0%}",
+    "erasing": lambda value: f"a square erased in {value:.0%}",
+}
+
+
+def describe_training(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Headings with a line each; nothing for a run that has not begun, or was not trained here. config: of a run."""
+    settings = config.get("training", {})
+    if "augment" not in settings:
+        return []
+    steps = " ".join(describe_steps(config))
+    found = [
+        ("Seen", _describe_sight(settings)),
+        ("Varied", _describe_variation(settings)),
+        ("Data steps", steps),
+        ("Classes", _describe_balance(settings)),
+        ("Learned", _describe_learning(settings)),
+    ]
+    return [(heading, words) for heading, words in found if words]
+
+
+def _describe_sight(settings: _Settings) -> str:
+    side, channels = settings["image_size"], settings["channels"]
+    colours = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    mask = settings.get("mask", "none")
+    hidden = "" if mask == "none" else f", the region “{mask}” hidden from every image"
+    return f"{side} × {side} pixels, {colours}{hidden}; normalised by the mean and spread of its training images"
+
+
+def _describe_variation(settings: _Settings) -> str:
+    strengths = settings["augment"]
+    mirrored = ["mirror images"] if settings.get("flip", True) and strengths["flip"] else []
+    others = [words(strengths[name]) for name, words in STRENGTHS.items() if strengths.get(name)]
+    return ", ".join([*mirrored, *others]) + "; training images only" if mirrored or others else "not at all"
+
+
+def _describe_balance(settings: _Settings) -> str:
+    parts = []
+    if settings.get("sampling", "each") == "balanced":
+        parts.append("drawn equally often")
+    if settings["class_weighting"] == "balanced":
+        parts.append("each weighs the same")
+    return ", ".join(parts)
+
+
+def _describe_learning(settings: _Settings) -> str:
+    name = OPTIMIZERS.get(settings["optimizer"], settings["optimizer"])
+    rate = f"{name}, learning rate up to {settings['learning_rate']:g}"
+    if settings["warmup"]:
+        rate += f" over the first {settings['warmup']:.0%}"
+    parts = [
+        rate,
+        SCHEDULES[settings.get("schedule", "cosine")].format_map(settings),
+        f"batches of up to {settings['batch_size']:,}",
+    ]
+    if settings["label_smoothing"]:
+        parts.append(f"labels smoothed by {settings['label_smoothing']:g}")
+    if settings["patience"]:
+        parts.append(f"stopping after {settings['patience']} epochs without a better one on validation")
+    if settings.get("processes", 1) > 1:
+        parts.append(f"in {settings['processes']} processes")
+    return ", ".join(parts)
