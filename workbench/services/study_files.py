@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import Invalid, NotFound
+from workbench.services.architectures import ABOVE_RUNS
 from workbench.services.runs import PRESETS
 
 FOLDER = Path(__file__).resolve().parent.parent / "studies"  # the saved configurations that come with the program
@@ -209,6 +210,8 @@ def _read_shared(
     given: Mapping[str, Any], shared: Mapping[str, Any], shrink: Mapping[str, Any], *, place: str
 ) -> dict[str, Any]:
     """What a run says of itself, over what the defaults say, shrunk where that is asked for."""
+    if given.get("arch") in ABOVE_RUNS:
+        shared, shrink = {}, {}  # a head or an ensemble has hardly anything of what a training can be told
     said = {**shared, **given}
     settings = {**_read(shared, "settings", dict, "[defaults]", {}), **_read(given, "settings", dict, place, {})}
     smaller = {**shrink, **_read(given, "small", dict, place, {})} if shrink else {}
