@@ -112,6 +112,8 @@ def said(folder: Path) -> dict[str, Answer]:
         "queue list": ("queue", "list", *data),
         "queue items": ("queue", "items", "1"),
         "decide": ("decide", *data, "--file", verdicts, "--as", "carol"),
+        "train on what was decided": ("train", *data, *tiny, "--seed", "2"),
+        "control": ("control", "1", "6"),
         "agreement": ("agreement", *data, "--source", "all"),
         "leaks": ("leaks", *data, "--run", "1"),
         "split": ("split", *data, "--train", "0.6", "--validation", "0.2", "--test", "0.2"),
@@ -264,6 +266,13 @@ COMPARED = TESTED | {
         }
     ],
 }  # fmt: skip
+POINTS = {"difference": NUMBER, "low": NUMBER, "high": NUMBER, "p": NUMBER}
+GAIN = {
+    "then": int, "now": int, "n": int, "left_out": int, "changed": int, "kind": str, "control": (int, type(None)),
+    "table": [{"run": int, "then": INTERVAL, "now": INTERVAL, "change": POINTS}], "models": [POINTS],
+    "parts": [POINTS | {"part": str}], "sentence": str,
+}  # fmt: skip
+COMPARED |= {"gain": GAIN}
 PROMOTION = {
     "promoted": bool, "how": str, "by": str, "at": str, "automatic": bool, "reason": str, "passes": bool,
     "sentence": str, "against": int, "test": TESTED,
@@ -323,6 +332,7 @@ CONTRACT: dict[str, Any] = {
     },
     "train": TRAINED | {"promotion": dict},  # as of `promote`
     "train again": TRAINED | {"promotion": type(None)},
+    "train on what was decided": TRAINED | {"promotion": type(None)},
     "evaluate": EVALUATED_INSIDE,
     "evaluate by": EVALUATED_INSIDE | {
         "groups": {
@@ -338,6 +348,7 @@ CONTRACT: dict[str, Any] = {
     },
     "evaluate against": EVALUATED_INSIDE | {"against": COMPARED},
     "evaluate on": EVALUATED | {"refused": REFUSED},
+    "control": TRAINED | {"promotion": type(None), "test": dict, "counts": dict},  # as of `train`
     "promote": {"run": int, "promoted": bool, "promotion": PROMOTION},
     "predict": {
         "run": int, "classes": [str], "refused": REFUSED,

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "unfreeze": "workbench.cli.splits:unfreeze",
     "train": "workbench.cli.runs:train",
     "evaluate": "workbench.cli.evaluations:evaluate",
+    "control": "workbench.cli.controls:control",
     "promote": "workbench.cli.promoting:promote",
     "predict": "workbench.cli.runs:predict",
     "predictions": "workbench.cli.predictions:predictions",

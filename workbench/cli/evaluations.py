@@ -10,7 +10,7 @@ from workbench.cli.frame import ProgressBar, Workbench, command
 from workbench.cli.run_checks import ask_model, tell_checks
 from workbench.cli.runs import check_exists, tell_accuracy, tell_refused
 from workbench.queries import runs as queries
-from workbench.services import comparisons, evaluation_reports
+from workbench.services import evaluation_reports, gains
 from workbench.services.run_checks import check_run, report_checks
 
 
@@ -35,7 +35,7 @@ def evaluate(
             found = evaluation_reports.report_evaluation(session, bench.home, chosen, split=split, by=by)
             if against is not None:
                 other = queries.get_run(session, against)
-                found["against"] = comparisons.compare(
+                found["against"] = gains.compare_and_explain(
                     session, bench.home, run_a=other, run_b=chosen, split=found["split"]
                 )
             found["checks"] = report_checks(check_run(session, bench.home, chosen))
@@ -82,6 +82,8 @@ def _tell_evaluation(found: dict[str, Any]) -> Iterator[str]:
         yield from _tell_groups(found["groups"])
     if "against" in found:
         yield found["against"]["sentence"]
+        if found["against"]["gain"]:
+            yield found["against"]["gain"]["sentence"]
     if "checks" in found:
         yield from tell_checks(found["checks"])
     yield from tell_refused(found.get("refused", []))

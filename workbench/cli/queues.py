@@ -41,7 +41,10 @@ def build(
     settings: tuple[str, ...],
     **asking: Any,
 ) -> None:
-    """Build a queue with RECIPE: label-issues, confusion, uncertain, disagreement, flipped, near-duplicates, random, filter."""
+    """Build a queue.
+
+    RECIPE is label-issues, confusion, uncertain, disagreement, flipped, near-duplicates, random or filter.
+    """
     name = read_recipe(recipe)
     params = read_settings(settings)
     if cell is not None:

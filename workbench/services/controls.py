@@ -75,18 +75,27 @@ def _find_obstacle(session: Session, run_a: Run, run_b: Run) -> str:
 
 def ask_for_control(session: Session, *, dataset: Dataset, user: User, run_a: Run, run_b: Run) -> Run:
     """A queued run with the settings of B on the version of A, and its job; the one under way if there is one."""
+    waiting = part(session, run_a, run_b).waiting
+    if waiting is not None:
+        return waiting
+    run = add_control(session, user=user, run_a=run_a, run_b=run_b)
+    title = f"Train {run.arch}, {run.preset} (run {run.id}, control of runs {run_a.id} and {run_b.id})"
+    jobs.enqueue(session, kind="train", user=user, dataset=dataset, title=title, run=run.id)
+    return run
+
+
+def add_control(session: Session, *, user: User, run_a: Run, run_b: Run) -> Run:
+    """Its row, status queued, or the one that waits or was left running; raises Invalid where none is to be trained."""
+    if run_a.dataset_id != run_b.dataset_id:
+        raise Invalid(f"Run {run_a.id} and run {run_b.id} belong to two data sets; compare runs of one.")
     found = part(session, run_a, run_b)
     if found.control is not None:
         raise Invalid(f"Nothing is missing: run {found.control.id} tells settings and labels apart already.")
-    if found.waiting is not None:
-        return found.waiting
     if found.obstacle:
         raise Invalid(found.obstacle)
-    run = _draft(user, run_a, run_b)
+    run = found.waiting or _draft(user, run_a, run_b)
     session.add(run)
     session.flush()
-    title = f"Train {run.arch}, {run.preset} (run {run.id}, control of runs {run_a.id} and {run_b.id})"
-    jobs.enqueue(session, kind="train", user=user, dataset=dataset, title=title, run=run.id)
     return run
 
 

@@ -17,8 +17,17 @@ from workbench.models import Dataset, Run
 from workbench.models.states import merge_roots
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
-from workbench.services.comparisons import Pair, answers_of, judge_unseen, rate, show_interval, show_points
-from workbench.services.controls import Parting
+from workbench.services.comparisons import (
+    Pair,
+    answers_of,
+    compare_pair,
+    judge_pair,
+    judge_unseen,
+    rate,
+    show_interval,
+    show_points,
+)
+from workbench.services.controls import Parting, part
 from workbench.services.paired import compare_right
 from workbench.services.versions import states_at
 
@@ -28,6 +37,19 @@ _WORDS = {
     "curation": "curated training labels",
     "model": "the model, curated labels and retraining together",
 }
+
+
+def compare_and_explain(
+    session: Session, home: Home, *, run_a: Run, run_b: Run, split: str | None = None
+) -> dict[str, Any]:
+    """As `comparisons.compare`, with `gain`: what bought it, none where no image was labelled at the older version."""
+    pair = judge_pair(session, home, run_a=run_a, run_b=run_b, split=split)
+    found = compare_pair(session, pair)
+    try:
+        gain = explain_gain(session, home, pair, parting=part(session, run_a, run_b))
+    except Invalid:
+        gain = None
+    return {**found, "gain": gain}
 
 
 def explain_gain(session: Session, home: Home, pair: Pair, *, parting: Parting, seed: int = 0) -> dict[str, Any]:

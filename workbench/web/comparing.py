@@ -188,7 +188,7 @@ def list_steps(parts: Sequence[dict[str, Any]]) -> list[Step]:
     span = max(0.0, *(part["high"] for part in parts)) - least or 1.0
 
     def place(value: float) -> float:
-        return round(100 * (value - least) / span, 2)
+        return float(round(100 * (value - least) / span, 2))
 
     keys = ("difference", "low", "high")
     return [Step(*STEPS[part["part"]], part, place(0.0), *(place(part[key]) for key in keys)) for part in parts]
