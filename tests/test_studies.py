@@ -46,6 +46,12 @@ name = "on"
 from = "plain"
 seed = 1
 """
+MEAN = """
+[[runs]]
+name = "mean"
+arch = "ensemble"
+members = ["plain", "on"]
+"""
 SEARCH = """
 name = "wide"
 [search]
@@ -76,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Home:
     database = open_database(home)
     with database.write() as session:
         make_stripes(session, home, per_class=10)
-    for text in (LIST, SEARCH):
+    for text in (LIST + MEAN, SEARCH):
         start(Context(database, home), text)
     database.close()
     return home
@@ -104,23 +110,25 @@ def test_a_list_is_trained_run_by_run_with_its_numbers_beside_the_published_ones
         ("plain", 1, "done", 2),
         ("slow", 2, "done", 2),
         ("on", 3, "done", 2),
+        ("mean", 4, "done", 0),
     ]
-    assert [row["test"]["n"] for row in rows] == [6, 6, 6]
+    assert [row["test"]["n"] for row in rows] == [6, 6, 6, 6]
     assert rows[0]["published"]["accuracy"] == 0.5
     assert rows[0]["difference"]["value"] == pytest.approx(rows[0]["test"]["accuracy"] - 0.5)
     assert rows[2]["difference"] is None
     with after.database.read() as session:
         run = session.get_one(Run, 3)
         assert (run.from_run_id, run.config["seed"], run.preset) == (1, 1, "quick")
+        assert session.get_one(Run, 4).config["members"] == [1, 3]
         assert {each.decision_id for each in session.scalars(select(Run))} == {run.decision_id}
         assert session.scalars(select(Dataset)).one().promoted_run_id is None
 
 
-def test_the_same_study_again_is_another_one_and_finds_the_same(context: Context) -> None:
-    first, second = (start(context, LIST, small=True) for _ in range(2))
-    assert (first["study"], second["study"]) == (1, 2)
-    assert [row["test"] for row in first["runs"]] == [row["test"] for row in second["runs"]]
-    assert {row["epochs"] for row in first["runs"]} == {1}
+def test_a_small_study_is_small_and_the_same_asked_for_again_is_another_one(context: Context) -> None:
+    text = LIST[: LIST.index('[[runs]]\nname = "slow"')]
+    found = start(context, text, small=True)
+    assert (found["small"], [row["epochs"] for row in found["runs"]]) == (True, [1])
+    assert start(context, text, small=True)["study"] == 2
 
 
 class StopAfter:
@@ -339,7 +347,7 @@ def test_other_published_numbers_stand_beside_ours(after: Context) -> None:
         verdict = study_tables.judge(session, after.home, rows, studies.plan_of(study))
         assert verdict is not None
         assert verdict.best.accuracy == max(row.accuracy or 0 for row in rows)
-        assert len(verdict.rivals) == 2
+        assert len(verdict.rivals) == 3
         assert verdict.is_chosen_by_what_is_shown
 
 

@@ -24,6 +24,9 @@ arch = "ensemble"
 seed = 3
 from = "first"
 members = ["first"]
+[[runs]]
+name = "on"
+from = "first"
 small = { image_size = 64 }
 """
 SEARCH = """
@@ -40,7 +43,7 @@ arch = ["compact", "resnet18"]
 
 def test_runs_say_what_differs_from_the_defaults() -> None:
     plan = read_plan(parse_document(LIST))
-    assert (plan.name, plan.title, plan.method, plan.most) == ("two", "Two nets", "list", 2)
+    assert (plan.name, plan.title, plan.method, plan.most) == ("two", "Two nets", "list", 3)
     assert plan.runs == (
         PlannedRun(
             name="first",
@@ -51,18 +54,22 @@ def test_runs_say_what_differs_from_the_defaults() -> None:
         PlannedRun(
             name="both",
             arch="ensemble",
-            preset="standard",
             seed=3,
-            settings={"epochs": 9, "augment": {"flip": 0.5}},
             start="first",
             members=("first",),
         ),
+        PlannedRun(name="on", preset="standard", settings={"epochs": 9, "augment": {"flip": 0.5}}, start="first"),
     )
 
 
 def test_small_makes_every_run_small() -> None:
     small = read_plan(parse_document(LIST), small=True)
-    assert [(run.settings["image_size"], run.settings["epochs"]) for run in small.runs] == [(32, 1), (64, 1)]
+    assert [(run.settings["image_size"], run.settings["epochs"]) for run in small.runs[::2]] == [(32, 1), (64, 1)]
+
+
+def test_a_run_that_begins_with_anothers_weights_has_its_architecture() -> None:
+    plan = read_plan(parse_document(LIST.replace('name = "first"\n', 'name = "first"\narch = "cnn4"\n')))
+    assert [run.arch for run in plan.runs] == ["cnn4", "ensemble", "cnn4"]
 
 
 def test_a_grid_is_laid_out_with_every_combination() -> None:

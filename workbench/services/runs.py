@@ -1,6 +1,5 @@
 """Runs: asking for a training, what becomes of it, promoting one; workbench/worker/trainings.py trains."""
 
-import fcntl
 import hashlib
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from workbench.queries import decisions as log
 from workbench.queries import runs as queries
 from workbench.services import architectures, data_steps, derived_runs
 from workbench.services.architectures import ENSEMBLE, HEAD
+from workbench.services.claims import hold
 from workbench.services.data_steps import DataSteps
 from workbench.services.predictions import load_predictions
 from workbench.services.protection import is_marked
@@ -278,13 +278,8 @@ def cancel_run(run: Run) -> None:
 @contextmanager
 def claim(home: Home, run_id: int) -> Iterator[None]:
     """Hold the run's lock file, so that no second process trains it; the system lets go when the process dies."""
-    path = home.run_folder(run_id) / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"Run {run_id} is being trained right now; wait for it or cancel it.") from None
+    refusal = f"Run {run_id} is being trained right now; wait for it or cancel it."
+    with hold(home.run_folder(run_id) / "lock", refusal=refusal):
         yield
 
 

@@ -158,8 +158,7 @@ def make_run(session: Session, *, study: Study, entry: StudyRun) -> Run:
     dataset = session.get_one(Dataset, study.dataset_id)
     settings = dict(planned.settings)
     if planned.members:
-        settings["members"] = ",".join(str(_find_done(session, study, name).id) for name in planned.members)
-    leave_out = str(settings.pop("leave_out", "exact"))
+        settings["members"] = [_find_done(session, study, name).id for name in planned.members]
     run = runs.create_run(
         session,
         dataset=dataset,
@@ -170,7 +169,6 @@ def make_run(session: Session, *, study: Study, entry: StudyRun) -> Run:
         folds=planned.folds,
         seed=planned.seed,
         from_run=_find_done(session, study, planned.start) if planned.start else None,
-        leave_out=leave_out,
         basis=runs.Basis(**study.basis),
     )
     entry.run_id = run.id

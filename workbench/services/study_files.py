@@ -176,8 +176,8 @@ def _read_runs(given: Any, shared: Mapping[str, Any], shrink: Mapping[str, Any])
         raise Invalid("A study names its runs as [[runs]], one at least.")
     runs: list[PlannedRun] = []
     for number, each in enumerate(given, 1):
-        run = _read_run(each, shared, shrink, place=f"run {number}")
-        known = {other.name for other in runs}
+        known = {other.name: other.arch for other in runs}
+        run = _read_run(each, shared, shrink, place=f"run {number}", known=known)
         if run.name in known:
             raise Invalid(f"Two runs of the study are called “{run.name}”.")
         for wanted in (*run.members, *([run.start] if run.start else [])):
@@ -188,7 +188,12 @@ def _read_runs(given: Any, shared: Mapping[str, Any], shrink: Mapping[str, Any])
 
 
 def _read_run(
-    given: Mapping[str, Any], shared: Mapping[str, Any], shrink: Mapping[str, Any], *, place: str
+    given: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    shrink: Mapping[str, Any],
+    *,
+    place: str,
+    known: Mapping[str, str],
 ) -> PlannedRun:
     _refuse_unknown(given, _RUN, place)
     name = _read(given, "name", str, place)
@@ -196,10 +201,13 @@ def _read_run(
     members = _read(given, "members", list, place, [])
     published = _read(given, "published", dict, place, {})
     _check_published(published, place)
+    start = _read(given, "from", str, place, None)
+    if start in known and "arch" not in {**shared, **given}:
+        given = {**given, "arch": known[start]}  # whose weights it takes over
     return PlannedRun(
         name=name,
         note=_read(given, "note", str, place, ""),
-        start=_read(given, "from", str, place, None),
+        start=start,
         members=tuple(str(member) for member in members),
         published=published,
         **_read_shared(given, shared, shrink, place=place),

@@ -12,7 +12,9 @@ from workbench.models import Dataset, Run, User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import studies as queries
 from workbench.services import studies, users
+from workbench.services.architectures import ABOVE_RUNS
 from workbench.services.curves import read_curves
+from workbench.services.data_steps import parse_steps
 from workbench.services.study_files import Plan, PlannedRun, vary
 from workbench.services.study_tables import report_study
 from workbench.worker import trainings
@@ -104,8 +106,10 @@ def _check_settings(plan: Plan) -> None:
 
 
 def _resolve(run: PlannedRun) -> int:
-    """How many epochs the run has."""
-    settings = {key: value for key, value in run.settings.items() if key not in studies.NO_SETTINGS}
+    """How many epochs the run has; 0 where it is built on other runs."""
+    if run.arch in ABOVE_RUNS:
+        return 0
+    _, settings = parse_steps({key: value for key, value in run.settings.items() if key not in studies.NO_SETTINGS})
     try:
         return make_config(run.preset, **settings).epochs
     except ValueError as error:

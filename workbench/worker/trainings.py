@@ -73,6 +73,7 @@ def carry_out(context: Context, run_id: int) -> None:
     """Train a run that has its row, from where it was, and promote nothing: what a study does with each of its runs."""
     with runs.claim(context.home, run_id):
         _train_unless_done(context, run_id)
+        probe_run(context, run=run_id)
 
 
 def _train_unless_done(context: Context, run_id: int) -> None:
