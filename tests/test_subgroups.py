@@ -127,7 +127,7 @@ def test_the_images_measured_on_are_told_apart_by_an_attribute(database: Databas
         dataset = session.scalars(select(Dataset)).one()
         judged = judge(session, home, session.get_one(Run, run_id))
         found = subgroups.report(subgroups.measure_groups(session, dataset, judged, by="fur"))
-        assert list(subgroups.list_facts(session, dataset)) == [
+        assert list(subgroups.list_facts(session, judged)) == [
             "fur", "clear votes", "label source", "size",
         ]  # fmt: skip
     assert (found["n"], found["without"]) == (11, 1)

@@ -12,11 +12,13 @@ _CHUNK = 500  # bound variables per statement
 _FACTS = {"label source": Image.label_source, "size": Image.width.concat(" × ").concat(Image.height)}
 
 
-def has_attribute(session: Session, *, dataset_id: int, name: str) -> bool:
-    """Whether an image of the data set has it; stops at the first."""
-    query = select(Image.id).join(Attribute, Attribute.image_id == Image.id)
-    query = query.where(Image.dataset_id == dataset_id, Attribute.name == name)
-    return session.scalar(query.limit(1)) is not None
+def list_attribute_names(session: Session, image_ids: Sequence[int]) -> list[str]:
+    """The attributes that any of these images has, by name."""
+    found: set[str] = set()
+    for start in range(0, len(image_ids), _CHUNK):
+        query = select(Attribute.name).where(Attribute.image_id.in_(image_ids[start : start + _CHUNK]))
+        found.update(session.scalars(query.distinct()))
+    return sorted(found)
 
 
 def list_facts(session: Session, image_ids: Sequence[int], *, fact: str) -> dict[int, str]:

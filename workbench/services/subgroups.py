@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset
 from workbench.queries import evaluations as queries
-from workbench.queries import image_details, splits
+from workbench.queries import splits
 from workbench.services.evaluations import Judged
 from workbench.services.leaks import Rate, compare_rates
 from workbench.services.vote_measures import count_votes
 
 MOST = 20  # groups; what is smaller is put together
 OTHERS = "all others"
+ASKED = 20_000  # images that are asked for their attributes
 ALPHA = 0.05
 FACTS = {
     "clear votes": "how clear the votes are",
@@ -139,14 +140,10 @@ def correct(p: Sequence[float]) -> list[float]:
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-def list_facts(session: Session, dataset: Dataset) -> dict[str, str]:
-    """What images can be grouped by: name -> words. Attributes first."""
-    names = {name: name for name in image_details.list_attribute_names(session)}
-    return {name: words for name, words in (names | FACTS).items() if name in FACTS or _is_used(session, dataset, name)}
-
-
-def _is_used(session: Session, dataset: Dataset, name: str) -> bool:
-    return queries.has_attribute(session, dataset_id=dataset.id, name=name)
+def list_facts(session: Session, judged: Judged) -> dict[str, str]:
+    """What the images judged can be grouped by: name -> words. Attributes first; of very many images some are asked."""
+    step = 1 + len(judged.image_ids) // ASKED
+    return {name: name for name in queries.list_attribute_names(session, judged.image_ids[::step].tolist())} | FACTS
 
 
 def measure_groups(
@@ -156,7 +153,7 @@ def measure_groups(
     values = _read_values(session, dataset, judged, by)
     known = [row for row, image_id in enumerate(judged.image_ids.tolist()) if image_id in values]
     if not known:
-        names = ", ".join(list_facts(session, dataset))
+        names = ", ".join(list_facts(session, judged))
         raise NotFound(f"No image of {judged.split} has a value for “{by}”; there is: {names}.")
     right = (judged.probs.argmax(1) == judged.labels)[known]
     given = join_values([values[image_id] for image_id in judged.image_ids[known].tolist()])
