@@ -6,7 +6,7 @@ should fall early, show them first on a blurred image and it should rise early; 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from ml.corrupt import blur
 from ml.devices import autocast
+from ml.models.ensemble import Ensemble
 from ml.occlude import hide_region
 from ml.predict import Images, Model, check_images, normalise
 from ml.progress import Ticker
@@ -27,6 +28,7 @@ DRAWS = 3  # random maps of each image
 BLUR_PERCENT = 12.0  # of the side: of a face of 48 px hardly the outline is left
 _MOST_LAYERS = 3
 _LEAST_SIDE = 2  # a grid of one place marks nothing
+_JOINT = " + "
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,28 @@ def list_layers(model: Model) -> list[str]:
     """Names of the layers that maps can be made at, at most three, the coarsest grid first.
 
     A layer counts if it gives (B, channels, G, G) with G of at least 2 and less than the image; for each G it is the
-    last of the outermost ones, so that it ends a stage and is no branch within one. Deterministic.
-    Cost: one pass over two images. Raises ValueError if there is none: the grid has shrunk to a single place.
+    last of the outermost ones, so that it ends a stage and is no branch within one. Of an ensemble a name joins a layer
+    of each member: "members.0... + members.1...". Deterministic. Cost: one pass over two images.
+    Raises ValueError if there is none: the grid has shrunk to a single place.
     """
-    size = model.config.image_size
-    found: dict[int, str] = {}
-    for name, side in _list_grids(model):
-        if _LEAST_SIDE <= side < size and (side not in found or name.count(".") <= found[side].count(".")):
-            found[side] = name
-    if not found:
+    grids, size = _list_grids(model), model.config.image_size
+    parts = (
+        [f"members.{place}." for place in range(len(model.net.members))] if isinstance(model.net, Ensemble) else [""]
+    )
+    found = [_pick_layers(grids, size=size, part=part) for part in parts]
+    if not all(found):
         raise ValueError(f"{model.config.arch} keeps no grid of places of {size}x{size} images: nothing can be mapped")
-    return [found[side] for side in sorted(found)][:_MOST_LAYERS]
+    return [_JOINT.join(layers) for layers in zip(*found, strict=False)][:_MOST_LAYERS]
+
+
+def _pick_layers(grids: Sequence[tuple[str, int]], *, size: int, part: str) -> list[str]:
+    """The outermost and last layer of each grid, of the layers whose name begins with `part`."""
+    found: dict[int, str] = {}
+    for name, side in grids:
+        is_grid = _LEAST_SIDE <= side < size and name.startswith(part)
+        if is_grid and (side not in found or name.count(".") <= found[side].count(".")):
+            found[side] = name
+    return [found[side] for side in sorted(found)]
 
 
 def _list_grids(model: Model) -> list[tuple[str, int]]:
@@ -129,11 +142,21 @@ def _map_batch(model: Model, pixels: Tensor, layer: str) -> tuple[Tensor, Tensor
         return highest
 
     inputs = normalise(pixels.to(model.device), model.mean, model.std)
-    found = LayerGradCam(score, model.net.get_submodule(layer)).attribute(inputs, relu_attributions=True)
-    maps: Tensor = found.detach().float().squeeze(1)  # (B, 1, G, G) -> (B, G, G)
-    peaks: Tensor = maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    scaled: Tensor = maps / peaks
-    return scaled, predicted[-1]
+    found: list[Tensor] = []
+    for name in layer.split(_JOINT):
+        one = LayerGradCam(score, model.net.get_submodule(name)).attribute(inputs, relu_attributions=True)
+        found.append(_scale(one.detach().float()))  # (B, 1, G, G)
+    side = max(one.shape[-1] for one in found)
+    alike = [
+        functional.interpolate(one, (side, side), mode="bilinear") if one.shape[-1] < side else one for one in found
+    ]
+    return _scale(torch.stack(alike).mean(0)).squeeze(1), predicted[-1]  # (B, G, G)
+
+
+def _scale(maps: Tensor) -> Tensor:
+    """Maps (B, 1, G, G) with the strongest place of each at 1."""
+    scaled: Tensor = maps / maps.amax((2, 3), keepdim=True).clamp(min=1e-12)
+    return scaled
 
 
 def choose_layer(model: Model, images: Images, *, rng: np.random.Generator) -> str:

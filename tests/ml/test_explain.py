@@ -1,6 +1,7 @@
 """Where a model looks, and whether that is true."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from ml.configs import make_config
+from ml.ensembles import write_ensemble
 from ml.explain import STEPS, choose_layer, list_layers, map_saliency, measure_faithfulness
 from ml.models import make_model
 from ml.models.classifier import Backbone, Classifier
@@ -95,6 +97,26 @@ def test_a_net_without_a_grid_is_refused_in_a_sentence() -> None:
 
     with pytest.raises(ValueError, match="compact keeps no grid of places of 8x8 images: nothing can be mapped"):
         list_layers(flat)
+
+
+def test_the_map_of_an_ensemble_is_the_mean_of_its_members(tmp_path: Path) -> None:
+    images, labels, _ = draw_patches(24)
+    checkpoints = [
+        train(
+            images, labels, train_indices=np.arange(24), validation_indices=np.empty(0, np.int64), class_count=2,
+            config=tiny_config(image_size=SIDE, epochs=1, seed=seed, precision="float32"), folder=tmp_path / str(seed),
+        ).checkpoint
+        for seed in (1, 2)
+    ]  # fmt: skip
+    (tmp_path / "both").mkdir()
+    model = load_model(write_ensemble(checkpoints, tmp_path / "both"), device="cpu")
+
+    layers = list_layers(model)
+
+    assert layers[0] == "members.0.model.backbone.net.9 + members.1.model.backbone.net.9"
+    both, one, other = (map_saliency(model, images, layer=name)[0] for name in (layers[0], *layers[0].split(" + ")))
+    mean = (one + other) / 2
+    np.testing.assert_allclose(both, mean / np.maximum(mean.max((1, 2), keepdims=True), 1e-12), atol=0.05)
 
 
 def test_maps_do_not_depend_on_the_batch_and_take_no_image(model: Model) -> None:

@@ -173,7 +173,7 @@ def _draw_stress(curve: dict[str, Any], plain: dict[str, Any], chance: float | N
     points = sorted([{"strength": 0, **plain}, *curve["points"]], key=lambda point: float(point["strength"]))
     line = Series("accuracy", [one["accuracy"] for one in points], "a", [(one["low"], one["high"]) for one in points])
     return charts.line_chart(
-        curve["title"],
+        f"{curve['title']}, {curve['unit']}",
         [line],
         x=[float(one["strength"]) for one in points],
         x_name=curve["unit"],
