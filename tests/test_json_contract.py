@@ -93,6 +93,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "import": ("import", source, *data, "--votes", votes, "--attributes", attributes),
         "scan": ("scan", "all", *data),
         "duplicates": ("duplicates", *data),
+        "architectures": ("architectures", "xception"),
         "train": ("train", *data, "--folds", "2", *tiny),
         "train again": ("train", *data, "--seed", "1", *tiny),
         "evaluate": ("evaluate", "1"),
@@ -204,7 +205,8 @@ TRAINED = {
     "first": bool,
     "counts": {
         "images": int, "unreadable": int, "unreadable_paths": [str], "not_usable": int, "leaked": int,
-        "inherited": int, "trained": int, "validation": int, "evaluated": int,
+        "inherited": int, "trained": int, "validation": int, "evaluated": int, "dropped": int, "weighed": int,
+        "capped": int, "variants": int, "by_votes": int,
     },
 }  # fmt: skip
 EVALUATED = MEASURED | {
@@ -296,6 +298,14 @@ STUDY = {
     ],
 }  # fmt: skip
 CONTRACT: dict[str, Any] = {
+    "architectures": {
+        "architectures": [
+            {
+                "name": str, "family": str, "source": str, "image_size": int, "channels": int, "parameters": int,
+                "published": int, "counted": str,
+            }
+        ]
+    },
     "import": {
         "dataset": str, "import": int, "format": str, "found": int, "imported": int, "known": int, "dropped": int,
         "refused": REFUSED, "exact_duplicates": int, "classes": COUNTS, "splits": COUNTS, "unused": [str],

@@ -81,7 +81,8 @@ def test_the_answer_and_the_row_say_the_same(trained: tuple[Context, dict[str, A
     assert answer["test"]["accuracy"] > answer["test"]["baseline"]["accuracy"]
     assert answer["counts"] == {
         "images": 60, "unreadable": 0, "unreadable_paths": [], "not_usable": 0, "leaked": 0, "inherited": 0,
-        "trained": 36, "validation": 12, "evaluated": 12, "variants": 0, "flagged": 0, "capped": 0, "by_votes": 0,
+        "trained": 36, "validation": 12, "evaluated": 12, "variants": 0, "dropped": 0, "weighed": 0,
+        "capped": 0, "by_votes": 0,
     }  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def test_the_folder_holds_what_the_design_names(trained: tuple[Context, dict[str
     context, answer = trained
     folder = context.home.run_folder(answer["run"])
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoint.pt", "config.json", "images.npz", "lock", "metrics.jsonl", "predictions.npz",
+        "checkpoint.pt", "config.json", "images.npz", "lock", "metrics.jsonl", "predictions.npz", "probe.json",
     ]  # fmt: skip
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 10
 

@@ -13,13 +13,19 @@ from workbench.services import runs
 
 @command("train")
 @click.option("--dataset", required=True, help="Name of the data set.")
-@click.option("--arch", help="compact, or a torchvision classifier by its name.")
+@click.option("--arch", help="Name of an architecture; compact, or that of the run it starts from, if not given.")
 @click.option("--preset", type=click.Choice(runs.PRESETS), default="quick", show_default=True, help="How long.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images, instead of the preset's.")
 @click.option("--folds", default=0, show_default=True, help="Predict the training images by cross-validation, 2 to 20.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds, equal runs.")
 @click.option("--from", "from_run", type=int, metavar="RUN", help="Start from the weights of this run.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the training; repeatable.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting or a data step (docs/training.md); repeatable.",
+)
 @click.option(
     "--promote", is_flag=True, help="Show it on the pages if it is not worse than the run there (the first is, anyway)."
 )
