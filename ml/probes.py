@@ -53,13 +53,13 @@ def ask_again(model: Model, images: NDArray[np.uint8], stored: NDArray[np.floati
     images: uint8 (N, C, S, S), N >= 1. stored: float (N, K). The ways: "as trained"; normalised "twice", "divided" by
     255 first, "raw" (not at all); "mirrored": an image counts if it or its mirror image gives what is stored;
     "augmented": if one of several random variants comes nearer than the image itself. Draws from torch's global random
-    state inside a fork of it. Costs two predictions of the images, and where they differ VARIANTS + 4 of FEW of them.
+    state inside a fork of it. Costs a prediction of the images and two of FEW; VARIANTS + 4 more of FEW if they differ.
     """
     few = slice(0, FEW)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         first = predict(model, images)[0]
-        again = predict(model, images)[0]
+        again = predict(model, images[few])[0]
         backwards = predict(model, np.ascontiguousarray(images[few][::-1]))[0][::-1]
         close = _is_same(model, first, stored)
         explained = {"as trained": float(close.mean())}
@@ -67,7 +67,7 @@ def ask_again(model: Model, images: NDArray[np.uint8], stored: NDArray[np.floati
             explained |= _explain(model, images[few], stored[few], first[few])
     return Answers(
         images=len(images),
-        repeats=float(np.abs(first - again).max()),
+        repeats=float(np.abs(first[few] - again).max()),
         batches=float(np.abs(first[few] - backwards).max()),
         explained=explained,
     )

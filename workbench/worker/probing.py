@@ -23,7 +23,9 @@ from workbench.services.training_sets import find_training_set
 from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
 
-LOOKED_AT = 256  # images of each kind
+LOOKED_AT = 256  # images of each kind, fewer of large ones
+LEAST = 32
+MOST_VALUES = 50_000_000
 ON_RUNS = (HEAD, ENSEMBLE)  # not trained in steps over images
 NOT_TRAINED = Lessons(0, [], [], {})
 
@@ -54,7 +56,7 @@ def probe_run(context: Context, *, run: int) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {"run": run, "probed": False}
     with context.database.read() as session:
-        order = _read_order(session, context.home, queries.get_run(session, run))
+        order = _read_order(session, context.home, queries.get_run(session, run), count=_count_images(model))
     checkpoint, predictions = fingerprint_files(context.home, run)
     trained, taught = _load(context.home, order.trained, model)
     measured, asked = _load(context.home, order.measured, model)
@@ -87,19 +89,26 @@ def probe_again(context: Context, *, dataset: str, run: int) -> dict[str, Any]:
     return found
 
 
-def _read_order(session: Session, home: Home, run: Run) -> _Order:
+def _count_images(model: Model) -> int:
+    """How many of each kind to look at: of 1024 pixels in colour a few, or the memory would be theirs."""
+    values = model.config.channels * model.config.image_size**2
+    return max(LEAST, min(LOOKED_AT, MOST_VALUES // values))
+
+
+def _read_order(session: Session, home: Home, run: Run, *, count: int) -> _Order:
     images = find_training_set(session, home, run)
-    ids = [*images.measured.tolist(), *_spread(images.trained.tolist())]
+    some = _spread(images.trained.tolist(), count)
+    ids = [*images.measured.tolist(), *some]
     dataset = session.get_one(Dataset, run.dataset_id)
     rows = {row.image_id: row for row in states_at(session, dataset, run.decision_id, image_ids=sorted(set(ids)))}
-    trained = [rows[image_id] for image_id in _spread(images.trained.tolist()) if image_id in rows]
+    trained = [rows[image_id] for image_id in some if image_id in rows]
     measured = [rows[image_id] for image_id in images.measured.tolist() if image_id in rows]
     return _Order(
         arch=run.arch,
         run=run.config,
         preset=run.preset,
         trained=trained,
-        measured=_spread(measured),
+        measured=_spread(measured, count),
         labels={
             "images": [row.image_id for row in measured],
             "classes": [row.class_id or 0 for row in measured],
@@ -107,9 +116,9 @@ def _read_order(session: Session, home: Home, run: Run) -> _Order:
     )
 
 
-def _spread(rows: Sequence[Each]) -> list[Each]:
-    """Up to LOOKED_AT of them, evenly from first to last."""
-    count = min(LOOKED_AT, len(rows))
+def _spread(rows: Sequence[Each], most: int) -> list[Each]:
+    """Up to so many of them, evenly from first to last."""
+    count = min(most, len(rows))
     return [rows[place * len(rows) // count] for place in range(count)]
 
 

@@ -115,7 +115,7 @@ def check_frozen(facts: Facts) -> Outcome:
     if probe is None:
         return unchecked(f"Not known: {facts.unprobed}.")
     if not probe.layers:
-        return unchecked("Its architecture is not trained in steps that could be tried.")
+        return unchecked("It is built on other runs, or of a kind that is not trained in steps that could be tried.")
     if probe.frozen:
         return wrong(
             f"{plural(len(probe.frozen), 'layer')} of {probe.layers:,} never learn: {join_names(probe.frozen)} "
