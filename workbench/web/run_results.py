@@ -7,11 +7,11 @@ from typing import Any
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from workbench.errors import Invalid, NotFound
+from workbench.errors import NotFound
 from workbench.models import SPLITS, Dataset, Queue, Run
 from workbench.queries import datasets, run_pages
 from workbench.queries import runs as queries
-from workbench.services import comparisons, confusions
+from workbench.services import confusions, promotions
 from workbench.services.evaluations import Judged, judge
 from workbench.services.measures import evaluate
 from workbench.services.protection import is_marked
@@ -88,13 +88,10 @@ def _judge(run: Run, split: str | None = None) -> Judged | None:
 
 
 def _against(champion: Run | None, run: Run) -> str | None:
-    """How the run does against the promoted one, in a sentence; none where the two cannot be compared."""
+    """How the run does against the promoted one and whether it may take its place; none where it is that one."""
     if champion is None or champion.id == run.id:
         return None
-    try:
-        return str(comparisons.compare(db(), home(), run_a=champion, run_b=run)["sentence"])
-    except (Invalid, NotFound):
-        return None
+    return promotions.examine(db(), home(), run).sentence
 
 
 def measure_newest(judged: Judged | None) -> dict[str, Any] | None:
