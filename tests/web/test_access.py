@@ -30,6 +30,7 @@ NEEDS = {
         "people.index": "lead", "training_forms.new": "lead", "splits.preview": "lead", "studies.new": "lead",
         **dict.fromkeys(
             (
+                "architectures.index",
                 "agreement.adjudication", "agreement.case", "agreement.images", "agreement.index",
                 "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
                 "duplicates.show", "explaining.look", "explaining.overlay", "explaining.show",

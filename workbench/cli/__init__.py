@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "leaks": "workbench.cli.splits:leaks",
     "freeze": "workbench.cli.splits:freeze",
     "unfreeze": "workbench.cli.splits:unfreeze",
+    "architectures": "workbench.cli.architectures:architectures",
     "train": "workbench.cli.runs:train",
     "evaluate": "workbench.cli.evaluations:evaluate",
     "control": "workbench.cli.controls:control",
