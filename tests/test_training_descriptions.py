@@ -18,10 +18,10 @@ def test_the_plain_training_in_words() -> None:
     assert describe(**asked) == {
         "Seen": "48 × 48 pixels, grey; normalised by the mean and spread of its training images",
         "Varied": (
-            "mirror images, shifts up to 5% of the side, rotation up to 5°, zoom up to 5%; training images only"
+            "mirror images, shifts up to 5 % of the side, rotation up to 5°, zoom up to 5 %; training images only"
         ),
         "Learned": (
-            "AdamW, learning rate up to 0.008 over the first 20%, then down along a cosine, batches of up to 128, "
+            "AdamW, learning rate up to 0.008 over the first 20 %, then down along a cosine, batches of up to 128, "
             "labels smoothed by 0.1"
         ),
     }

@@ -7,6 +7,11 @@ from workbench.services.data_steps import describe_steps
 
 _Settings = Mapping[str, Any]
 
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
 SCHEDULES: dict[str, str] = {
     "cosine": "then down along a cosine",
     "constant": "then constant",
@@ -15,13 +20,13 @@ SCHEDULES: dict[str, str] = {
 }
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
 STRENGTHS: dict[str, Callable[[float], str]] = {
-    "shift": lambda value: f"shifts up to {value:.0%} of the side",
+    "shift": lambda value: f"shifts up to {_percent(value)} of the side",
     "rotation": lambda value: f"rotation up to {value:g}°",
-    "zoom": lambda value: f"zoom up to {value:.0%}",
+    "zoom": lambda value: f"zoom up to {_percent(value)}",
     "shear": lambda value: f"shear up to {value:g}°",
-    "brightness": lambda value: f"brightness up to {value:.0%}",
-    "contrast": lambda value: f"contrast up to {value:.0%}",
-    "erasing": lambda value: f"a square erased in {value:.0%}",
+    "brightness": lambda value: f"brightness up to {_percent(value)}",
+    "contrast": lambda value: f"contrast up to {_percent(value)}",
+    "erasing": lambda value: f"a square erased in {_percent(value)}",
 }
 
 
@@ -69,7 +74,7 @@ def _describe_learning(settings: _Settings) -> str:
     name = OPTIMIZERS.get(settings["optimizer"], settings["optimizer"])
     rate = f"{name}, learning rate up to {settings['learning_rate']:g}"
     if settings["warmup"]:
-        rate += f" over the first {settings['warmup']:.0%}"
+        rate += f" over the first {_percent(settings['warmup'])}"
     parts = [
         rate,
         SCHEDULES[settings.get("schedule", "cosine")].format_map(settings),

@@ -58,6 +58,7 @@ class Setting:
     high: float = 1
     whole: bool = False
     choices: Mapping[str, str] = field(default_factory=dict)  # a list to choose from instead of a number
+    empty: str = "preset"  # what stands in the field while nothing else does
 
     @property
     def step(self) -> str:
@@ -82,7 +83,7 @@ class Setting:
 LEARNING = (
     Setting("epochs", "Epochs", "Passes over the images.", 1, 10_000, whole=True),
     Setting("patience", "Stop early after", "Epochs without a better one on validation.", 0, 10_000, whole=True),
-    Setting("seed", "Seed", "Equal seeds give equal runs; empty: 0.", 0, 2**53, whole=True),
+    Setting("seed", "Seed", "Equal seeds give equal runs.", 0, 2**53, whole=True, empty="0"),
     Setting("optimizer", "Optimiser", choices={"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}),
     Setting("learning_rate", "Learning rate", "Its peak.", 1e-8, 100),
     Setting(
@@ -95,12 +96,13 @@ LEARNING = (
             "plateau": "drops when the loss stays",
         },
     ),
-    Setting("decay", "Drops to", "Times the rate before, for the last two."),
-    Setting("decay_epochs", "After", "Epochs, for the last two.", 1, 10_000, whole=True),
+    Setting("decay", "A drop is to", "Of the rate before."),
+    Setting("decay_epochs", "A drop comes after", "So many epochs.", 1, 10_000, whole=True),
     Setting("warmup", "Warm-up", "Share of the steps that lead up to the peak.", 0, 0.9),
     Setting("batch_size", "Batch", "Images in a step, at most.", 1, 65_536, whole=True),
     Setting("label_smoothing", "Label smoothing", "Share of certainty given to the other classes.", 0, 0.9),
     Setting("weight_decay", "Weight decay"),
+    Setting("dropout", "Dropout", "Probability of all dropouts.", 0, 0.99, empty="as in the architecture"),
 )
 VARIATION = (
     Setting("augment.shift", "Shift", "Of the side.", 0, 1),
@@ -110,9 +112,16 @@ VARIATION = (
     Setting("augment.brightness", "Brightness", "Of white."),
     Setting("augment.contrast", "Contrast", "Of the distance to the mean."),
     Setting("augment.erasing", "Erasing", "Share of images that lose a square."),
+    Setting(
+        "mask",
+        "Hide",
+        "From every image, when it predicts too.",
+        choices={"top": "the top", "eyes": "the eyes' height", "lower": "the lower half"},
+        empty="nothing",
+    ),
 )
 BOUNDS = (
-    Setting("max_per_class", "At most", "Images of a class; empty: all.", 0, data_steps.MOST_PER_CLASS, whole=True),
+    Setting("max_per_class", "At most", "Images of a class.", 0, data_steps.MOST_PER_CLASS, whole=True, empty="all"),
     Setting(
         "fill_per_class",
         "At least",
@@ -120,17 +129,19 @@ BOUNDS = (
         0,
         data_steps.MOST_PER_CLASS,
         whole=True,
+        empty="what there is",
     ),
 )
 MACHINE = (
-    Setting("image_size", "Image size", "Pixels a side; empty: by the images.", 4, 1024, whole=True),
-    Setting("channels", "Colours", choices={"1": "grey", "3": "colour"}),
+    Setting("image_size", "Image size", "Pixels a side.", 4, 1024, whole=True, empty="by the images"),
+    Setting("channels", "Colours", choices={"1": "grey", "3": "colour"}, empty="by the images"),
     Setting(
         "precision",
         "Precision",
         choices={"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"},
+        empty="the fastest here",
     ),
-    Setting("processes", "Processes", "One for each GPU; empty: one.", 1, 64, whole=True),
+    Setting("processes", "Processes", "One for each GPU.", 1, 64, whole=True, empty="1"),
 )
 RUN = Setting("from_run", "Start from", low=1, high=2**53, whole=True)
 JUDGE = Setting("flagged_by", "By", low=1, high=2**53, whole=True)
