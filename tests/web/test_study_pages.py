@@ -121,7 +121,7 @@ def test_the_list_costs_the_same_for_one_and_three(stripes: str, database: Datab
         page = browser.get("/d/stripes/studies").text
         event.remove(database.reader, "before_cursor_execute", listen)
         counts.append(len(statements))
-        assert page.count("Two nets of a paper") == (1 if more == 1 else 3)
+        assert page.count(">Two nets of a paper<") == (1 if more == 1 else 3)
         assert "0 of 3 · waits" in text_of(page)
     assert counts[0] == counts[1]
 
@@ -212,6 +212,21 @@ def test_the_table_shows_ours_beside_what_was_published(
     assert "Cancelled after 2 of 3 runs" in words
     assert 'aria-label="first: accuracy 70.0%, published 50.0%"' in page
     assert ">Go on</button>" not in page
+
+
+def test_the_list_says_what_the_best_came_to_and_a_small_study_compares_nothing(
+    stripes: str, database: Database, home: Home, browser_as: BrowserAs
+) -> None:
+    study_id = add_study(database, LIST, small=True)
+    finish_runs(database, home, study_id, rights=[15, 21])
+    end(database, study_id)
+    browser = browser_as("viewer")
+    assert "70.0 % [52.1, 83.3] · n 30 test" in text_of(browser.get("/d/stripes/studies").text)
+    page = text_of(browser.get(f"/d/stripes/studies/{study_id}").text)
+    assert "A small study: tiny images and few epochs show that everything runs." in page
+    assert "99.0 %" in page
+    assert " above" not in page
+    assert " below" not in page
 
 
 def test_the_page_of_a_search_draws_its_runs(

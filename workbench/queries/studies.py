@@ -66,6 +66,33 @@ def count_ended(session: Session, study_ids: list[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in session.execute(query)}
 
 
+class Measured(NamedTuple):
+    """What a run of a study came to, for lists."""
+
+    study_id: int
+    score: float | None
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    split: str
+
+
+def list_measured(session: Session, study_ids: list[int]) -> list[Measured]:
+    """Of the runs that are done and were measured on some image, in their order."""
+    number = {key: Run.metrics[key].as_float() for key in ("accuracy", "low", "high")}
+    query = (
+        select(
+            StudyRun.study_id, StudyRun.score, *number.values(), Run.metrics["n"].as_integer(),
+            Run.metrics["split"].as_string(),
+        )
+        .join(Run, Run.id == StudyRun.run_id)
+        .where(StudyRun.study_id.in_(study_ids), Run.status == "done", Run.metrics["n"].as_integer() > 0)
+        .order_by(StudyRun.study_id, StudyRun.number)
+    )  # fmt: skip
+    return [Measured(*row) for row in session.execute(query)]
+
+
 def find_study_of(session: Session, *, run_id: int) -> Study | None:
     """The study that a run belongs to."""
     query = select(Study).join(StudyRun, StudyRun.study_id == Study.id).where(StudyRun.run_id == run_id)

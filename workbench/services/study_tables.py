@@ -89,10 +89,11 @@ class TableRow:
 def make_table(session: Session, study: Study) -> list[TableRow]:
     """Its rows in their order; two queries."""
     plan = plan_of(study)
-    return [_make_row(plan, entry) for entry in queries.list_entries(session, study_id=study.id)]
+    return [_make_row(plan, entry, small=study.small) for entry in queries.list_entries(session, study_id=study.id)]
 
 
-def _make_row(plan: Plan, entry: Entry) -> TableRow:
+def _make_row(plan: Plan, entry: Entry, *, small: bool) -> TableRow:
+    """The numbers of a small study are there to be looked at, not to be held against anybody's."""
     line, run = entry
     planned = planned_run(plan, line)
     state = _find_state(entry)
@@ -107,7 +108,7 @@ def _make_row(plan: Plan, entry: Entry) -> TableRow:
         score=line.score,
         error=line.error or (run.error if run is not None and state in ("failed", "stopped") else ""),
         published=published,
-        difference=compare_with(published, metrics) if published and metrics else None,
+        difference=compare_with(published, metrics) if published and metrics and not small else None,
         others=tuple(list_others(planned.published, metrics)),
     )
 

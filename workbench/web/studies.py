@@ -41,10 +41,23 @@ class StudyLine:
     plan: Plan
     ended: int
     job: Job | None
+    best: queries.Measured | None
 
     @property
     def state(self) -> str:
         return find_state(self.study, self.job)
+
+
+def make_line(study: Study, ended: int, job: Job | None, measured: Sequence[queries.Measured]) -> StudyLine:
+    """measured: the runs of all studies of the page."""
+    plan = studies.plan_of(study)
+    sign = -1.0 if plan.search and plan.search.goal == "loss" else 1.0
+    mine = [each for each in measured if each.study_id == study.id]
+
+    def rank(run: queries.Measured) -> float:
+        return run.accuracy if plan.search is None or run.score is None else sign * run.score
+
+    return StudyLine(study, plan, ended, job, max(mine, key=rank, default=None))
 
 
 def find_state(study: Study, job: Job | None) -> str:
@@ -60,10 +73,11 @@ def index(name: str) -> ResponseReturnValue:
     found = queries.list_studies(db(), dataset_id=dataset.id)
     ids = [study.id for study in found]
     ended, jobs = queries.count_ended(db(), ids), queries.get_jobs(db(), ids, dataset_id=dataset.id)
+    measured = queries.list_measured(db(), ids)
     return page(
         "studies/index.html",
         dataset=dataset,
-        lines=[StudyLine(each, studies.plan_of(each), ended.get(each.id, 0), jobs.get(each.id)) for each in found],
+        lines=[make_line(each, ended.get(each.id, 0), jobs.get(each.id), measured) for each in found],
         saved=list_saved(),
         methods=METHOD_WORDS,
         image_count=datasets.count_images(db(), dataset.id),
