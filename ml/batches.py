@@ -35,7 +35,7 @@ class TrainData:
     fingerprint: str  # of labels, weights, targets and indices: a checkpoint belongs to one such choice
 
     def fetch(self, rows: Tensor) -> Tensor:
-        """Return the images `rows` (int64 (B,), on the CPU) as uint8 (B, C, S, S) on the device."""
+        """Return the images `rows` (int64 (B,), on any device) as uint8 (B, C, S, S) on the device."""
         return self.images[rows.to(self.images.device)].to(self.device, non_blocking=True)
 
 
@@ -155,14 +155,14 @@ def measure_pixels(images: Tensor, indices: Tensor, *, chunk: int = 4096) -> tup
 
 
 def draw_batches(data: TrainData, config: TrainConfig, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the rows of each step of one epoch: int64 (B,) on the CPU, in an order that `generator` draws."""
+    """Yield the rows of each step of one epoch: int64 (B,) where the images are, in an order that `generator` draws."""
     count = len(data.train_indices)
     passes, steps = plan_passes(config, count)
     for _ in range(passes):
         order = _draw_order(data, config, generator)
         if count == 1:
             order = order.repeat(2)  # batch normalisation needs two values
-        yield from order.tensor_split(steps)
+        yield from order.to(data.images.device).tensor_split(steps)  # one copy for a pass, not one for a step
 
 
 def _draw_order(data: TrainData, config: TrainConfig, generator: torch.Generator) -> Tensor:
