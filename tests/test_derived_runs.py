@@ -22,6 +22,8 @@ from workbench.queries import runs as queries
 from workbench.services import datasets, decisions, runs, users
 from workbench.services.architectures import list_families
 from workbench.services.predictions import load_predictions
+from workbench.services.training_descriptions import describe_training
+from workbench.services.training_requests import command_of
 from workbench.services.training_sets import find_training_set
 from workbench.worker import predicting, trainings
 from workbench.worker.context import Context
@@ -182,6 +184,25 @@ def test_the_row_is_asked_for_alike_and_gone_on_with(bench: Context) -> None:
             for members in ("1,2", [2, 1], "1,2,3")
         ]
     assert [draft.config["members"] for draft in drafts] == [[1, 2], [2, 1], [1, 2, 3]]
+
+
+# --- what is said of them ---------------------------------------------------------------------------------------
+
+
+def test_pages_and_commands_say_what_they_stand_on(bench: Context) -> None:
+    with bench.database.read() as session:
+        dataset = dataset_queries.get_dataset(session, "stripes")
+        head, mean = (queries.get_run(session, number) for number in (4, 5))
+        assert command_of(dataset, head) == (
+            "workbench train --dataset stripes --arch head --preset quick --seed 0 --from 1"
+        )
+        assert command_of(dataset, mean) == (
+            "workbench train --dataset stripes --arch ensemble --preset quick --seed 0 --set members=1,2"
+        )
+        said = dict(describe_training(head.config))
+        assert said["Learned"].startswith("a linear head on the features of run 1, by L-BFGS, labels smoothed by 0.1")
+        assert "Varied" not in said
+        assert describe_training(mean.config)[0] == ("Average of", "the probabilities of runs 1, 2")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------

@@ -93,6 +93,8 @@ def draft_run(
     asked["data_steps"] = asdict(steps)
     if members:
         asked["members"] = [member.id for member in members]
+    if arch == HEAD and from_run is not None:
+        asked["head_on"] = from_run.id
     return Run(
         dataset_id=dataset.id,
         arch=arch,

@@ -36,6 +36,13 @@ def describe_training(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "augment" not in settings:
         return []
     steps = " ".join(describe_steps(config))
+    if config.get("members"):
+        names = ", ".join(str(member) for member in config["members"])
+        return [("Average of", f"the probabilities of runs {names}"), ("Seen", _describe_sight(settings))]
+    if config.get("head_on"):
+        found = [("Seen", _describe_sight(settings)), ("Data steps", steps), ("Classes", _describe_balance(settings))]
+        found.append(("Learned", _describe_head(config["head_on"], settings)))
+        return [(heading, words) for heading, words in found if words]
     found = [
         ("Seen", _describe_sight(settings)),
         ("Varied", _describe_variation(settings)),
@@ -68,6 +75,12 @@ def _describe_balance(settings: _Settings) -> str:
     if settings["class_weighting"] == "balanced":
         parts.append("each weighs the same")
     return ", ".join(parts)
+
+
+def _describe_head(run_id: int, settings: _Settings) -> str:
+    kind = f"a head with a layer of {settings['hidden']:,}" if settings.get("hidden") else "a linear head"
+    smoothed = f", labels smoothed by {settings['label_smoothing']:g}" if settings["label_smoothing"] else ""
+    return f"{kind} on the features of run {run_id}, by L-BFGS{smoothed}; the network is that run's, unchanged"
 
 
 def _describe_learning(settings: _Settings) -> str:

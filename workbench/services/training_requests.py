@@ -118,6 +118,8 @@ def command_of(dataset: Dataset, run: Run) -> str:
     parts.append(f"--seed {asked.get('seed', 0)}")
     if run.from_run_id:
         parts.append(f"--from {run.from_run_id}")
+    if asked.get("members"):
+        parts.append(f"--set members={','.join(str(member) for member in asked['members'])}")
     if asked.get("leave_out", "exact") != "exact":
         parts.append(f"--set leave_out={asked['leave_out']}")
     for key, value in {**overrides, **list_settings(steps_of(run))}.items():
