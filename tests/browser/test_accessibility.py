@@ -14,8 +14,19 @@ from tests.live import Live, serve
 from tests.trained_runs import write_curves
 from workbench.config import Home
 from workbench.db import Database, open_database
-from workbench.models import Class, Dataset, DuplicateGroup, Image, Job, Queue, QueueItem, Run, User
-from workbench.services import datasets, decisions, jobs, queues, runs, settling, training_requests, users
+from workbench.models import Class, Dataset, DuplicateGroup, Image, Job, Queue, QueueItem, Run, StudyRun, User
+from workbench.services import (
+    datasets,
+    decisions,
+    jobs,
+    queues,
+    runs,
+    settling,
+    studies,
+    study_files,
+    training_requests,
+    users,
+)
 from workbench.services.training_requests import TrainingRequest
 from workbench.worker.context import Context
 from workbench.worker.imports import import_source
@@ -52,6 +63,7 @@ def work(home: Home, folder: Path) -> None:
     with database.write() as session:
         build_queues(session, home)
         ask_for_trainings(session, home)
+        open_study(session)
         datasets.ensure_dataset(session, "bare")
     run_jobs(database, home, folder)
     database.close()
@@ -132,6 +144,13 @@ def ask_for_trainings(session: Session, home: Home) -> None:
     under_way.status, under_way.done, under_way.total, under_way.message = "running", 3, 10, "epoch 4 of 10"
     write_curves(home, asked[0].id, epochs=3, of=10)
     training_requests.cancel_training(run=asked[1], job=cancelled)
+
+
+def open_study(session: Session) -> None:
+    """Run 1 stands for its first run; the others wait."""
+    dataset, document = session.scalars(select(Dataset)).one(), study_files.find_document("facial-emotion-detect")
+    study = studies.open_study(session, dataset=dataset, user=users.ensure_admin(session), document=document)
+    session.scalars(select(StudyRun).where(StudyRun.study_id == study.id, StudyRun.number == 1)).one().run_id = 1
 
 
 def run_jobs(database: Database, home: Home, folder: Path) -> None:
