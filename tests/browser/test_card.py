@@ -164,7 +164,7 @@ def test_without_network_the_reviewer_goes_on_and_all_arrives_once_and_in_order(
     offline.goto(queue.url)
     wait_until_saved(offline)
     assert queue.kinds() == [(0, "confirm"), (1, "relabel"), (2, "confirm"), (3, "exclude"), (4, "confirm")]
-    shown = offline.locator("#card[data-open=yes]")  # the page that died holds some of the next ones, more on a slow day
+    shown = offline.locator("#card[data-open=yes]")  # the page that died holds the next ones
     assert int(shown.get_attribute("data-item") or 0) in queue.items[5:]
     expect(offline.locator(".progress_line b")).to_have_text("5")
     assert len({line.action for line in _lines(queue)}) == 5
