@@ -169,6 +169,18 @@ def test_the_interval_of_an_auc_is_delongs() -> None:
     assert measure_auc(scores, np.ones(40, bool)) is None
 
 
+def test_two_classes_are_each_others_rest() -> None:
+    probs, labels = draw(120, seed=9, classes=2)
+    found = evaluate(probs, labels, class_names=["happy", "neutral"])
+    happy, neutral = found["per_class"]
+    tn, fp, fn, tp = metrics.confusion_matrix(labels, probs.argmax(1)).ravel()
+    assert (happy["specificity"], neutral["recall"]) == (pytest.approx(tp / (tp + fn)), pytest.approx(tp / (tp + fn)))
+    assert neutral["specificity"] == happy["recall"] == pytest.approx(tn / (tn + fp))
+    assert found["auc"] == happy["auc"] == pytest.approx(neutral["auc"], abs=1e-12)
+    assert found["auc"] == pytest.approx(metrics.roc_auc_score(labels, probs[:, 1]), abs=1e-9)
+    assert (found["top2"], found["baseline"]["top2"]) == (1.0, 1.0)
+
+
 def test_a_perfect_answer_is_not_certain() -> None:
     labels = np.arange(12) % 4
     found = evaluate(np.eye(4)[labels], labels, class_names=NAMES)

@@ -85,7 +85,7 @@ def _count_training(run: Run) -> list[Stage]:
             "dropped because their label looks wrong": counts.get("dropped", 0),
             "more than the most of a class": counts.get("capped", 0),
         },
-        rest="in no split that is used",
+        rest="neither taught nor measured on",
     )
     return [version, used]
 
