@@ -22,6 +22,7 @@ from tests.drawn import make_stripes
 from tests.elsewhere import Elsewhere, draw_probs, write_package
 from workbench.config import Home
 from workbench.db import Database, open_database
+from workbench.errors import NotFound
 from workbench.models import Dataset, Image, Queue, Run
 from workbench.queries import run_checks as check_queries
 from workbench.queries import runs as queries
@@ -35,6 +36,7 @@ from workbench.services.saliency import describe_test, save_test
 from workbench.services.training_sets import load_training_set
 from workbench.worker.context import Context
 from workbench.worker.external import import_predictions
+from workbench.worker.handlers import handle
 from workbench.worker.materials import gather, read_order, resolve_config
 from workbench.worker.probing import probe_run
 from workbench.worker.trainings import train
@@ -648,3 +650,14 @@ def test_a_check_without_its_evidence_says_so(world: World, run: int) -> None:
         {"check": "a", "status": "wrong", "sentence": "a"},
         {"check": "b", "status": "fine", "sentence": "b"},
     ]
+
+
+def test_a_job_asks_the_model(world: World, run: int) -> None:
+    with world.changed(run):
+        probe = world.home.run_folder(run) / "probe.json"
+        probe.unlink()
+        assert handle(world.context, "probe", {"dataset": "stripes", "run": run}) == {"run": run, "probed": True}
+        assert probe.exists()
+        (world.home.run_folder(run) / "checkpoint.pt").unlink()
+        with pytest.raises(NotFound, match="is gone or damaged"):
+            handle(world.context, "probe", {"dataset": "stripes", "run": run})
