@@ -43,7 +43,9 @@ def test_a_run_that_gets_more_right_passes(session: Session, home: Home, pets: D
     better = add_run(session, home, dataset=pets, user=alice)
     found = examine(session, home, better)
     assert (found.passes, found.against) == (True, champion.id)
-    assert found.sentence.endswith("That is no more than chance would make (p = 0.25). It is not worse.")
+    assert found.sentence.endswith(
+        "That is no more than chance would make (p = 0.25). It is not worse, so it may be promoted."
+    )
     assert (found.test or {})["difference"] == pytest.approx(0.25)
     assert "flipped" not in (found.test or {})
     kept = promotions.promote(session, home, better, user=alice)
@@ -89,7 +91,7 @@ def test_a_clearly_worse_run_is_promoted_by_hand_with_a_reason(session: Session,
     worse = add_run(session, home, dataset=dataset, user=alice, mistakes={image.path: "cat" for image in images})
     found = examine(session, home, worse)
     assert (found.passes, (found.test or {})["verdict"]) == (False, "worse")
-    assert found.sentence.endswith(f"It is worse than run {champion.id}.")
+    assert found.sentence.endswith(f"So the test keeps run {champion.id}.")
     kept = promotions.promote(session, home, worse, user=alice, reason=" smaller,\n for the phones ")
     assert (kept["promoted"], kept["how"], kept["reason"]) == (True, "reason", "smaller, for the phones")
     assert promotions.tell(kept) == "Promoted by hand: “smaller, for the phones”."

@@ -69,15 +69,18 @@ def examine(session: Session, home: Home, run: Run) -> Examination:
 def _judge(found: dict[str, Any], champion_id: int) -> tuple[bool, str]:
     """Whether that is good enough, in words."""
     if found["difference"] >= 0:
-        return True, "It is not worse."
+        return True, "It is not worse, so it may be promoted."
     if found["verdict"] == "worse":
-        return False, f"It is worse than run {champion_id}."
+        return False, f"So the test keeps run {champion_id}."
     if found["low"] < -TOLERATED:
         return False, (
             f"It measures lower, and {found['n']:,} images cannot rule out that it is {-100 * found['low']:.1f} points "
             f"worse; up to {100 * TOLERATED:.0f} would pass."
         )
-    return True, f"It measures lower by no more than chance, and by {100 * TOLERATED:.0f} points at most: not worse."
+    return (
+        True,
+        f"It measures lower by no more than chance, {100 * TOLERATED:.0f} points at most: it may be promoted.",
+    )
 
 
 def keep(
