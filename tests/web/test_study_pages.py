@@ -285,6 +285,24 @@ def test_a_study_is_cancelled_and_goes_on(stripes: str, database: Database, brow
         assert [job.status for job in session.scalars(select(Job).order_by(Job.id))] == ["cancelled", "queued"]
 
 
+def test_a_study_whose_command_has_ended_can_be_gone_on_with(
+    stripes: str, database: Database, home: Home, browser_as: BrowserAs
+) -> None:
+    with database.write() as session:
+        dataset, user = session.scalars(select(Dataset)).one(), users.ensure_admin(session)
+        studies.begin(studies.open_study(session, dataset=dataset, user=user, document=parse_document(LIST)))
+    browser = browser_as("lead")
+    with studies.claim(home, 1):
+        assert "0 of 3 runs are over; the command line carries it out" in text_of(
+            browser.get("/d/stripes/studies/1").text
+        )
+    page = browser.get("/d/stripes/studies/1").text
+    assert "The command that carried it out has ended after 0 of 3 runs." in text_of(page)
+    assert ">Go on</button>" in page
+    assert "0 of 3 · left" in text_of(browser.get("/d/stripes/studies").text)
+    assert browser.post("/d/stripes/studies/1/go-on").status_code == 303
+
+
 def test_its_job_leads_to_it(stripes: str, database: Database, browser_as: BrowserAs) -> None:
     study_id = add_study(database, LIST)
     with database.write() as session:

@@ -117,6 +117,15 @@ def claim(home: Home, study_id: int) -> Iterator[None]:
         yield
 
 
+def is_alive(home: Home, study_id: int) -> bool:
+    """Whether a process is carrying the study out at this moment."""
+    try:
+        with claim(home, study_id):
+            return False
+    except Conflict:
+        return True
+
+
 # --- its plan ---------------------------------------------------------------------------------------------------
 
 

@@ -61,8 +61,12 @@ def make_line(study: Study, ended: int, job: Job | None, measured: Sequence[quer
 
 
 def find_state(study: Study, job: Job | None) -> str:
-    """The study's status; that of its job where the study has not heard of its end."""
-    if not study.is_over and job is not None and job.is_over:
+    """The study's status; that of its job where the study has not heard of its end; left, where nobody is at it."""
+    if study.is_over:
+        return study.status
+    if job is None:
+        return study.status if studies.is_alive(home(), study.id) else "left"
+    if job.is_over:
         return "failed" if job.status == "done" else job.status
     return study.status
 

@@ -63,13 +63,12 @@ def dot_plot(rows: Mapping[int, tuple[Share | None, Share | None, str]]) -> DotP
         return None
     steps = nice_steps(min(numbers), max(numbers))
     place = _scale(steps[0], steps[-1], 0.0, 100.0)
-    fine = steps[1] - steps[0] < 0.01
     return DotPlot(
         rows={
             number: DotRow(_mark(ours, place), _mark(published, place), words)
             for number, (ours, published, words) in rows.items()
         },
-        ticks=[Tick(place(step), f"{100 * step:.{1 if fine else 0}f}") for step in steps],
+        ticks=[Tick(place(step), f"{100 * step:.4g}") for step in steps],
     )
 
 
@@ -164,7 +163,7 @@ def _measure_y(values: Sequence[float], *, percent: bool) -> tuple[Callable[[flo
     known = [value for value in values if math.isfinite(value)]
     steps = nice_steps(min(known, default=0.0), max(known, default=1.0))
     y = _scale(steps[0], steps[-1], HEIGHT - BOTTOM, TOP)
-    return y, [Tick(y(step), f"{100 * step:.0f} %" if percent else f"{step:.4g}") for step in steps]
+    return y, [Tick(y(step), f"{100 * step:.4g} %" if percent else f"{step:.4g}") for step in steps]
 
 
 def _measure_x(span: Range) -> tuple[Callable[[Any], float], list[Tick]]:
