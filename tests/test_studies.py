@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from sqlalchemy import select
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from tests.commands import call
 from tests.drawn import make_stripes
 from workbench.config import Home
 from workbench.db import Database, open_database
@@ -329,6 +331,24 @@ def test_a_published_number_without_n_is_taken_as_exact() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.05, 0.15))
     assert found.words == "above"
     assert study_tables.read_published({"macro_f1": 0.5}) is None
+
+
+def test_the_command_line_tells_the_table_in_text(
+    after: Context, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = ("--home", after.home.root)
+    lines = call(capsys, monkeypatch, "study", "show", "1", *home).out.splitlines()
+    assert lines[0] == "Study 1: three, done, on stripes."
+    assert re.fullmatch(r"  plain  [ \d.]+% \[[\d.]+%, [\d.]+%\], n = 6, test; published 50.0%", lines[1])
+    assert re.fullmatch(r"Best by its accuracy: \w+, run \d\.", lines[5])
+    searched = call(capsys, monkeypatch, "study", "show", "2", *home).out
+    assert re.search(r"  3: learning_rate [\de.-]+ +stopped after epoch \d at 0\.\d+ on validation\n", searched)
+    assert "Best by the validation split: " in searched
+    listed = call(capsys, monkeypatch, "study", "list", "--dataset", "stripes", *home).out
+    assert re.search(r"variations +3 runs  What varying the images while training buys\n", listed)
+    assert "Study 1: three, done, 4 runs over\n" in listed
+    gone = call(capsys, monkeypatch, "study", "show", "9", *home)
+    assert (gone.status, gone.err) == (1, "workbench: There is no study 9 (there is: 1, 2).\n")
 
 
 def test_other_published_numbers_stand_beside_ours(after: Context) -> None:

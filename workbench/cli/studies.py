@@ -98,7 +98,7 @@ def show(bench: Workbench, number: int) -> None:
 
 
 def _carry_out(bench: Workbench, document: dict[str, Any], *, dataset: str, small: bool) -> None:
-    with ProgressBar(unit="thousandths of a run") as progress:
+    with ProgressBar(unit="parts") as progress:
         from workbench.worker.context import Context
         from workbench.worker.studies import start_study
 
