@@ -15,6 +15,7 @@ from workbench.models import Dataset, Image, Run, Vote
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import datasets, decisions, runs, training_requests, users
+from workbench.services.coverage import measure_coverage
 from workbench.services.data_steps import DataSteps, describe_steps, list_settings, parse_steps, steps_of
 from workbench.services.predictions import load_predictions
 from workbench.services.training_sets import load_training_set
@@ -92,7 +93,7 @@ def test_steps_are_parted_from_settings_of_the_training() -> None:
         ({"flagged_from": 0}, "flagged_from is a P(wrong), above 0 and at most 1."),
         ({"flagged_from": "nan"}, "flagged_from is a P(wrong), above 0 and at most 1."),
         ({"targets": "votes"}, "stripes has no votes; import some with --votes, or train on labels."),
-        ({"flagged": "drop"}, "Nothing is flagged yet: train a run with folds first."),
+        ({"flagged": "drop"}, "No run with folds is there yet to flag images: train one with --folds 4."),
     ],
 )
 def test_steps_that_cannot_be_done_are_refused_and_leave_no_run(
@@ -108,7 +109,18 @@ def test_steps_that_cannot_be_done_are_refused_and_leave_no_run(
 def test_flags_need_a_run_that_did_not_learn_them(context: Context) -> None:
     train(context)
     with pytest.raises(Invalid, match="Run 1 was trained without folds, so it has no P"):
-        ask(context, flagged="weigh")
+        ask(context, flagged="weigh", flagged_by=1)
+
+
+def test_the_promoted_run_flags_or_the_newest_with_folds(context: Context) -> None:
+    asked = {"folds": 2, "settings": {"image_size": 8}}
+    train(context, **asked)
+    train(context, promote=True, settings={"image_size": 8})
+    with context.database.write() as session:
+        dataset, admin = get_dataset(session), users.ensure_admin(session)
+        dataset.promoted_run_id = 2
+        run = runs.create_run(session, dataset=dataset, user=admin, overrides={"flagged": "drop"})
+        assert steps_of(run).flagged_by == 1
 
 
 def test_runs_are_alike_only_with_equal_steps(context: Context) -> None:
@@ -262,6 +274,11 @@ def test_a_run_with_every_step_trains_and_says_what_was_done(context: Context) -
             "Classes with fewer than 10 images were filled up with 0 augmented variants, each kept with its parent.",
             f"{answer['counts']['by_votes']} images taught the shares of their votes, the others their label.",
         ]
+        used = next(stage for stage in measure_coverage(session, context.home, run) if stage.name == "Usable images")
+        assert {part.words: part.n for part in used.parts} == {
+            "trained on": 30, "measured on": 12, "watched while it trained (validation)": 12,
+            "more than the most of a class": 6,
+        }  # fmt: skip
     for words in ("--set flagged=weigh", "--set flagged_by=1", "--set targets=votes", "--set max_per_class=10"):
         assert words in command
 
@@ -288,10 +305,11 @@ def test_two_classes_train_like_many(database: Database, home: Home) -> None:
 
 
 def test_retraining_starts_from_the_promoted_run_and_sees_as_it_saw(context: Context) -> None:
-    train(context, arch="compact", epochs=6, settings={"image_size": 24, "flip": False})
+    train(context, arch="compact", settings={"image_size": 24, "flip": False})
     with context.database.write() as session:
         dataset, admin = get_dataset(session), users.ensure_admin(session)
-        run = runs.create_run(session, dataset=dataset, user=admin, preset="retrain")
+        asked = {"min_steps": 0, "threads": 1}
+        run = runs.create_run(session, dataset=dataset, user=admin, preset="retrain", overrides=asked)
         assert (run.arch, run.from_run_id) == ("compact", 1)
         run_id = run.id
     with context.database.read() as session:

@@ -25,7 +25,7 @@ class DataSteps:
     """In the order in which they are done. Raises Invalid in one sentence for a value out of range."""
 
     flagged: str = "keep"  # images of a high P(wrong): "drop" them, or "weigh" each by 1 - P(wrong)
-    flagged_by: int = 0  # the run that says P(wrong); 0 when asked: the promoted one
+    flagged_by: int = 0  # the run that says P(wrong); 0 when asked: the promoted one, else the newest with folds
     flagged_from: float = 0.5  # the P(wrong) from which "drop" drops
     max_per_class: int = 0  # so many images of a class teach, drawn by the run's seed; 0: all
     fill_per_class: int = 0  # a class with fewer gets augmented variants, each with its parent; 0: none
@@ -81,10 +81,7 @@ def resolve_steps(session: Session, dataset: Dataset, steps: DataSteps) -> DataS
 
 def _find_judge(session: Session, dataset: Dataset, steps: DataSteps) -> Run:
     """The run whose P(wrong) is meant: it has to know the training images without having learned them."""
-    run_id = steps.flagged_by or dataset.promoted_run_id
-    if run_id is None:
-        raise Invalid("Nothing is flagged yet: train a run with folds first.", flagged="No run yet.")
-    run = run_queries.get_run(session, run_id)
+    run = run_queries.get_run(session, steps.flagged_by) if steps.flagged_by else _choose_judge(session, dataset)
     if run.dataset_id != dataset.id or run.status != "done":
         raise Invalid(f"Run {run.id} cannot flag images of {dataset.name}.", flagged_by="Not a finished run of it.")
     if not run.config.get("folds"):
@@ -94,6 +91,15 @@ def _find_judge(session: Session, dataset: Dataset, steps: DataSteps) -> Run:
             flagged="That run has no P(wrong) for training images.",
         )
     return run
+
+
+def _choose_judge(session: Session, dataset: Dataset) -> Run:
+    promoted = run_queries.get_promoted(session, dataset)
+    finished = run_queries.list_done_runs(session, dataset_id=dataset.id)
+    found = [run for run in [promoted, *finished] if run is not None and run.config.get("folds")]
+    if not found:
+        raise Invalid("No run with folds is there yet to flag images: train one with --folds 4.", flagged="No run yet.")
+    return found[0]
 
 
 def list_settings(steps: DataSteps) -> dict[str, Any]:
