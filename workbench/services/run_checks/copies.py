@@ -28,6 +28,7 @@ def check_copies(facts: Facts) -> Outcome:
         some = f"{plural(leak.leaked.n, 'near copy', 'near copies')} at most" if leak.leaked.n else "No known copy"
         return fine(f"{some} of an image measured on is among those trained on.{scanned}")
     verb = "has" if leak.leaked.n == 1 else "have"
+    advice = "" if facts.is_external else " Train with leave_out=near to do without them."
     rest = (
         f"{leak.leaked.accuracy:.1%} of those are right, {leak.rest.accuracy:.1%} of the others"
         if leak.rest.n
@@ -35,7 +36,7 @@ def check_copies(facts: Facts) -> Outcome:
     )
     return wrong(
         f"{leak.leaked.n:,} of the {plural(leak.all.n, 'image')} of {leak.split} {verb} a copy among those that it was "
-        f"trained on ({leak.exact:,} exact, {leak.near:,} near): {rest}."
+        f"trained on ({leak.exact:,} exact, {leak.near:,} near): {rest}.{advice}"
     )
 
 
