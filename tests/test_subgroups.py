@@ -46,7 +46,7 @@ def test_a_real_difference_is_told_with_its_size() -> None:
     elderly = next(group for group in found.groups if group.value == "elderly")
     assert elderly.p == pytest.approx(0.0006, abs=5e-5)
     assert elderly.differs
-    assert "“elderly” by −14.4 points" in make_sentence(found)
+    assert "“elderly” by −14.4 points [−2" in make_sentence(found)
     assert next(group for group in found.groups if group.value == "adults").p is None
 
 

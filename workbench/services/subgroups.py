@@ -225,13 +225,14 @@ def make_sentence(found: Grouping) -> str:
             f"No group by “{found.by}” differs from {rest} by more than chance "
             f"({len(tested)} comparisons, smallest corrected p = {least:.2g})."
         )
-    told = [f"“{group.value}” by {_points(group)} points" for group in differing]
+    told = [f"“{group.value}” by {_tell_difference(group)}" for group in differing]
     most = "; the largest first" if len(told) > 3 else ""
     return f"Beyond chance, by “{found.by}”, these differ from {rest}: {', '.join(told[:3])}{most}."
 
 
-def _points(group: Group) -> str:
-    return f"{100 * (group.difference or (0.0,))[0]:+.1f}".replace("-", "−")
+def _tell_difference(group: Group) -> str:
+    found, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in group.difference or (0.0, 0.0, 0.0))
+    return f"{found} points [{low}, {high}]"
 
 
 def report(found: Grouping) -> dict[str, Any]:
