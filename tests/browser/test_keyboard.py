@@ -127,7 +127,7 @@ def train_by_keyboard(page: Page) -> None:
     follow(page, "Train")
     focus(page, "Folds")
     page.keyboard.type("2")
-    press(page, "More settings")
+    press(page, "How it learns")
     focus(page, "Epochs")
     page.keyboard.type("2")
     follow(page, "Train")

@@ -71,7 +71,7 @@ def train(page: Page, live: Live, *, seed: int) -> None:
     page.goto(f"{live.url}/d/shapes/runs")
     page.get_by_role("link", name="Train").first.click()
     page.locator("input[name=folds]").fill("0")
-    page.get_by_text("More settings").click()
+    page.get_by_text("How it learns").click()
     page.locator("input[name=epochs]").fill("2")
     page.locator("input[name=seed]").fill(str(seed))
     press(page, "Train", exact=True)
@@ -253,7 +253,7 @@ def compare(page: Page, live: Live) -> None:
     page.get_by_label("Compare run 1").check()
     page.get_by_label("Compare run 2").check()
     press(page, "Compare")
-    expect(page.get_by_role("heading", name="Run 2 against run 1")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("un 2")
     expect(page.get_by_role("heading", name="What flipped")).to_be_visible()
 
 
