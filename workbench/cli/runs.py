@@ -52,7 +52,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
 
 def _tell_training(found: dict[str, Any]) -> str:
     counts, speed = found["counts"], found["images_per_second"]
-    work = f"{found['arch']}, {found['epochs']} epochs on {counts['trained']:,} images"
+    passes = f", {found['epochs']} epochs" if found["epochs"] else ""
+    work = f"{found['arch']}{passes} on {counts['trained']:,} images"
     time = f"{found['seconds']:.0f} s ({speed:,.0f} images/s)"
     lines = [f"Run {found['run']}: {work} in {time}.", tell_accuracy(found["test"])]
     if counts["leaked"]:
