@@ -266,7 +266,8 @@ def test_a_study_under_way_is_asked_for_again_and_only_its_block_is_sent(
     assert block.lstrip().startswith(f'<div id="study" hx-get="/d/stripes/studies/{study_id}" hx-trigger="every 3s"')
     assert "1 of 3 runs are over · Run 2 of 3 (second): Epoch 2 of 10" in text_of(block)
     end(database, study_id)
-    assert "hx-trigger" not in browser.get(f"/d/stripes/studies/{study_id}", htmx=True).text
+    over = browser.get(f"/d/stripes/studies/{study_id}", htmx=True)
+    assert (over.status_code, over.headers["HX-Redirect"]) == (204, f"/d/stripes/studies/{study_id}")
 
 
 def test_a_study_is_cancelled_and_goes_on(stripes: str, database: Database, browser_as: BrowserAs) -> None:

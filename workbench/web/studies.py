@@ -19,7 +19,7 @@ from workbench.services.study_files import GOALS, Plan, write_value
 from workbench.services.study_tables import TableRow
 from workbench.web import study_charts
 from workbench.web.accounts import me, needs
-from workbench.web.boundary import db, done, home, page
+from workbench.web.boundary import db, done, home, page, wants_fragment
 from workbench.web.jobs import time_left
 from workbench.web.loaders import load_dataset, load_study
 from workbench.web.study_charts import DotPlot, Plot, Share, Trial
@@ -203,6 +203,8 @@ def show(name: str, study_id: int) -> ResponseReturnValue:
     plan, rows = studies.plan_of(study), study_tables.make_table(db(), study)
     state = find_state(study, job)
     is_open = state in ("queued", "running")
+    if wants_fragment() and not is_open:  # it was watched to its end: what one may do now stands outside of the block
+        return done(url_for(".show", name=name, study_id=study_id))
     verdict = None if is_open else study_tables.judge(db(), home(), rows, plan)
     best = verdict.best if verdict else study_tables.find_best(rows, plan)
     return page(
