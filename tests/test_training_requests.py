@@ -28,7 +28,7 @@ from workbench.services.training_requests import TrainingRequest, ask_for_traini
                 seed=3,
                 balance="weigh",
                 settings={"epochs": 7, "patience": 2},
-            ),  # fmt: skip
+            ),
             (
                 "workbench train --dataset pets --arch resnet18 --preset standard --epochs 7 --folds 5 --seed 3 "
                 "--set class_weighting=balanced --set patience=2 --promote"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.active.uncertainty import entropy, margin
-from ml.configs import TrainConfig, make_config, plan_passes, write_config
+from ml.configs import TrainConfig, make_config, write_config
 from ml.folds import cross_predict
 from ml.labels import label_issues
 from ml.launch import launch
@@ -34,6 +34,7 @@ from workbench.worker.fitted import Fitted
 from workbench.worker.heads import fit_head_run
 from workbench.worker.kept_features import keep_features
 from workbench.worker.materials import Material, Order, check_material, gather, read_order, resolve_config
+from workbench.worker.meters import Meter
 from workbench.worker.probing import probe_run
 from workbench.worker.promoting import promote_if_asked
 
@@ -177,31 +178,6 @@ def _train_run(context: Context, run_id: int) -> None:
     shutil.rmtree(folder / "folds", ignore_errors=True)
 
 
-class _Meter:
-    """How far the whole work is, counted in images trained on over all epochs and folds."""
-
-    def __init__(self, context: Context, config: TrainConfig, *, image_count: int, folds: int) -> None:
-        self._progress = context.progress
-        self._epochs = config.epochs
-        self._final = config.epochs * plan_passes(config, image_count)[0] * max(2, image_count)
-        part = max(1, round(image_count * (folds - 1) / folds)) if folds else 1
-        self._folds = folds
-        self._crossed = folds * config.epochs * plan_passes(config, part)[0] * max(2, part)
-        self.total = self._final + self._crossed
-
-    def train(self, done: int, total: int) -> None:
-        epoch = min(self._epochs, 1 + done * self._epochs // total)
-        self._progress(done * self._final // total, self.total, f"Epoch {epoch} of {self._epochs}")
-
-    def cross(self, done: int, total: int) -> None:
-        fold = min(self._folds, 1 + done * self._folds // total)
-        self._progress(self._final + done * self._crossed // total, self.total, f"Fold {fold} of {self._folds}")
-
-
-def _meter_of(context: Context, order: Order, config: TrainConfig, material: Material) -> _Meter:
-    return _Meter(context, config, image_count=len(material.training), folds=order.config["folds"])
-
-
 def _fit_network(context: Context, order: Order, config: TrainConfig, material: Material) -> Fitted:
     """Train it, ask it about every image, and keep the features for heads."""
     result = _fit(context, order, config, material)
@@ -221,7 +197,7 @@ def _fit(context: Context, order: Order, config: TrainConfig, material: Material
         config=config,
         folder=context.home.run_folder(order.run_id),
         on_epoch=_epoch_reporter(context, order.run_id),
-        on_batch=_meter_of(context, order, config, material).train,
+        on_batch=Meter(context, order, config, material).train,
         weights=material.weights,
         targets=material.targets,
         initial=context.home.run_folder(order.from_run_id) / "checkpoint.pt" if order.from_run_id else None,
@@ -270,7 +246,7 @@ def _cross(
         class_count=len(order.class_ids),
         config=config,
         folder=context.home.run_folder(order.run_id) / "folds",
-        on_progress=_meter_of(context, order, config, material).cross,
+        on_progress=Meter(context, order, config, material).cross,
         weights=material.weights,
         targets=material.targets,
     )
