@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from tests.commands import Answer, call
 from tests.drawn import make_stripes
+from tests.test_json_contract import NUMBER, faults
 from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database, open_database
@@ -33,6 +34,21 @@ from workbench.worker.explaining import explain_run
 from workbench.worker.handlers import handle
 from workbench.worker.stressing import stress_run
 from workbench.worker.trainings import train
+
+LEAD = {"difference": NUMBER, "low": NUMBER, "high": NUMBER}
+KINDS = {"own": [NUMBER], "random": [NUMBER], "other": [NUMBER]}
+EXPLAINED = {  # as docs/cli.md says
+    "run": int, "dataset": str, "images": int, "verdict": str, "n": int, "split": str, "own": NUMBER, "random": NUMBER,
+    "other": NUMBER, "over_random": LEAD, "over_other": LEAD, "layer": str, "grid": int, "made_at": str,
+    "fractions": [NUMBER], "deletion": KINDS, "insertion": KINDS,
+}  # fmt: skip
+POINT = {"right": int, **dict.fromkeys(("accuracy", "low", "high", "change", "change_low", "change_high"), NUMBER)}
+HIDDEN = {"mask": str, "share": NUMBER, **POINT}
+STRESSED = {
+    "run": int, "dataset": str, "split": str, "n": int, "made_at": str, "plain": POINT,
+    "curves": [{"name": str, "title": str, "unit": str, "points": [{"strength": NUMBER, **POINT}]}],
+    "regions": [HIDDEN], "bands": [HIDDEN],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +185,8 @@ def test_the_commands_answer_in_words_and_in_json(context: Context, bench: Calla
 
     assert "60 maps of run 1" in explained.out
     assert "insertion less deletion" in explained.out
-    assert {"run", "dataset", "images", "n", "own", "random", "other", "verdict", "over_random"} <= set(document)
+    assert faults(document, EXPLAINED) == []
+    assert faults(stress.read_stress(context.home, 1), STRESSED) == []
     assert "Run 1 on 12 images of test" in stressed.out
     assert "Rotation (degrees, either way)" in stressed.out
     assert bench("explain", "77", "--home", context.home.root).status == 1

@@ -247,3 +247,17 @@ def test_maps_of_a_run_whose_predictions_are_gone_are_shown_without_examples(
 
     assert "These maps pass their test" in text
     assert 'class="surest"' not in text
+
+
+def test_a_job_that_is_done_leads_to_what_it_found(trained: int, database: Database, browser_as: BrowserAs) -> None:
+    lead = browser_as("lead")
+    for kind in ("explain", "stress"):
+        lead.post(f"/d/pets/runs/{trained}/{kind}")
+    with database.write() as session:
+        for job in session.scalars(select(Job)):
+            job.status, job.result = "done", {"run": trained, "images": 12}
+
+    found = [lead.get(f"/jobs/{number}").text for number in (1, 2)]
+
+    assert ["12 images are mapped." in found[0], "It is measured." in found[1]] == [True, True]
+    assert all(f'href="/d/pets/runs/{trained}/rests-on"' in text for text in found)

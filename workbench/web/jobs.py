@@ -114,6 +114,9 @@ def describe_result(job: Job, dataset: Dataset | None) -> tuple[str, str, str] |
             return words, url_for("studies.show", name=name, study_id=result["study"]), "Open the study"
         case "scan":
             return "The copies are found.", url_for("duplicates.index", name=name), "See the duplicates"
+        case "explain" | "stress":
+            words = f"{result.get('images', 0):,} images are mapped." if job.kind == "explain" else "It is measured."
+            return words, url_for("explaining.show", name=name, run_id=job.params["run"]), "See what it rests on"
         case "export":
             return "The archive is ready.", url_for("exports.download", job_id=job.id), "Download it"
         case _:

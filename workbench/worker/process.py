@@ -30,7 +30,8 @@ _APPLICATION_VERSION = "1"
 _MAX_ATTEMPTS = 3  # recoveries: the fourth death is the last
 _MOST_AT_ONCE = 1000
 # Trainings wait for one another; a short export or scan does not wait for a training.
-_QUEUES = {"train": "training", "probe": "training", "study": "training"}
+# So does what loads a model: its weights are drawn from the random state that a training beside it would share.
+_QUEUES = dict.fromkeys(("train", "probe", "study", "explain", "stress"), "training")
 _OTHER_QUEUE = "short"
 _DIED = "The worker died several times while it ran this job; out of memory, most likely. Try a smaller setting."
 _LOST = "The worker could not note how this job ended; the disk was full, most likely. Make room, then press Retry."
