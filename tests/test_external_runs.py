@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from tests.conftest import make_pets
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Invalid
-from workbench.models import Run
-from workbench.services import datasets
+from workbench.models import Image, Queue, Run
+from workbench.services import datasets, runs
 from workbench.services.prediction_files import read_claims, read_predictions
 from workbench.services.predictions import load_predictions, nearest
 from workbench.services.training_sets import load_training_set
@@ -67,6 +68,17 @@ def test_unseen_images_count_as_out_of_sample(context: Context, tmp_path: Path) 
     said = load_predictions(context.home, 1)
     assert said.out_of_sample.all()
     assert np.isfinite(said.p_wrong).all()
+
+
+def test_its_queues_open_when_it_is_promoted(context: Context, tmp_path: Path) -> None:
+    wrong = say(PATHS).replace("cat/1.png,0.8,0.1,0.1", "cat/1.png,0.05,0.9,0.05")
+    bring(context, write(tmp_path, wrong), unseen=True)
+    with context.database.write() as session:
+        runs.promote(session, context.home, session.get_one(Run, 1))
+        queues = {queue.recipe: queue.size for queue in session.scalars(select(Queue))}
+        assert queues["label_issues"] >= 1
+        image = session.scalars(select(Image).where(Image.path == "cat/1.png")).one()
+        assert (image.predicted and image.predicted.name) == "dog"
 
 
 @pytest.mark.parametrize(
