@@ -2,9 +2,9 @@
 
     python benchmarks/retraining.py HOME VOTES.csv [--dataset fer2013] [--decisions 500]
 
-HOME holds FER2013 and a promoted run; use a copy, since it is changed: DECISIONS images of train are decided as the
-winner of their FER+ votes says, those first that the promoted run finds most probably wrong, the others in an order of
-chance. Then the run is trained again in three ways: from its weights (preset retrain), by a new head on its features
+HOME holds FER2013 and a promoted run; use a copy, since it is changed: DECISIONS of the images that it was trained on are
+decided as the winner of their FER+ votes says, those first that it finds most probably wrong (if it was trained with
+folds), the others in an order of chance. Then the run is trained again in three ways: from its weights (preset retrain), by a new head on its features
 (arch head), and in full (its own settings). Each is compared with the promoted run and with the full training, on the
 same images by the newest labels.
 """
@@ -25,6 +25,7 @@ from workbench.models import Class, Image, Run
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import comparisons, decisions, users
+from workbench.services.training_sets import find_training_set
 from workbench.worker.context import Context
 from workbench.worker.trainings import train
 
@@ -47,15 +48,16 @@ def read_winners(path: Path) -> dict[str, str]:
     return winners
 
 
-def review(context: Context, dataset: str, winners: dict[str, str], *, count: int) -> int:
-    """Decide on `count` images of train. Returns how many labels that changed."""
+def review(context: Context, dataset: str, champion: int, winners: dict[str, str], *, count: int) -> int:
+    """Decide on `count` images that the run was trained on. Returns how many labels that changed."""
     with context.database.write() as session:
         found = dataset_queries.get_dataset(session, dataset)
         admin = users.ensure_admin(session)
         classes = {cls.name: cls.id for cls in session.scalars(select(Class).where(Class.dataset_id == found.id))}
         query = select(Image).where(Image.dataset_id == found.id, Image.split == "train", Image.status == "active")
         images = session.scalars(query.order_by(Image.p_wrong.desc().nulls_last(), Image.pixel_sha256))
-        chosen = [image for image in images if image.path in winners][:count]
+        taught = set(find_training_set(session, context.home, queries.get_run(session, champion)).trained.tolist())
+        chosen = [image for image in images if image.id in taught and image.path in winners][:count]
         for image in chosen:
             class_id = classes[winners[image.path]]
             if class_id == image.label_id:
@@ -92,7 +94,8 @@ def main() -> None:
         if champion is None:
             parser.error("no run is promoted in this home")
         ways = list(list_ways(champion))
-    changed = review(context, wanted.dataset, read_winners(wanted.votes), count=wanted.decisions)
+    winners = read_winners(wanted.votes)
+    changed = review(context, wanted.dataset, champion.id, winners, count=wanted.decisions)
     print(f"{wanted.decisions:,} decisions changed {changed:,} labels")
     made: dict[str, int] = {}
     for title, asked in ways:
