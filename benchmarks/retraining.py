@@ -2,11 +2,11 @@
 
     python benchmarks/retraining.py HOME VOTES.csv [--dataset fer2013] [--decisions 500]
 
-HOME holds FER2013 and a promoted run; use a copy, since it is changed: DECISIONS of the images that it was trained on are
-decided as the winner of their FER+ votes says, those first that it finds most probably wrong (if it was trained with
-folds), the others in an order of chance. Then the run is trained again in three ways: from its weights (preset retrain), by a new head on its features
-(arch head), and in full (its own settings). Each is compared with the promoted run and with the full training, on the
-same images by the newest labels.
+HOME holds FER2013 and a promoted run; use a copy, since it is changed: DECISIONS of the images that it was trained on
+are decided as the winner of their FER+ votes says, those first that it finds most probably wrong (if it was trained
+with folds), the others in an order of chance. Then the run is trained again in three ways: from its weights (preset
+retrain), by a new head on its features (arch head), and in full (its own settings). Each is compared with the promoted
+run and with the full training, on the same images by the newest labels.
 """
 
 import argparse
