@@ -173,6 +173,21 @@ def test_one_open_job_of_each_kind_and_run(trained: Database) -> None:
         session.rollback()
 
 
+def test_a_run_that_the_pages_show_has_its_maps_made_ahead_where_images_are_many(trained: Database) -> None:
+    with trained.write() as session:
+        run, user = session.get_one(Run, 1), session.get_one(User, 1)
+        assert explain_requests.ask_ahead(session, trained.home, run=run, user=user) is None
+        run.config = {**run.config, "counts": {**run.config["counts"], "images": 2000}}
+
+        job = explain_requests.ask_ahead(session, trained.home, run=run, user=user)
+
+        assert job is not None
+        assert (job.kind, job.params) == ("explain", {"dataset": "stripes", "run": 1})
+        session.get_one(Dataset, 1).promoted_run_id = None
+        assert explain_requests.ask_ahead(session, trained.home, run=run, user=user) is None
+        session.rollback()
+
+
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     return lambda *arguments: call(capsys, monkeypatch, *arguments)

@@ -12,6 +12,7 @@ from workbench.queries import runs as runs_queries
 from workbench.services import activities, jobs
 from workbench.services.saliency import Verdict, judge_test, load_maps, paint, read_test
 
+MANY_IMAGES = 2000  # from so many on maps are made before anybody asks
 _ACTIVITIES = {"explain": "run_explained", "stress": "run_stressed"}
 _TITLES = {"explain": "Map where run {} looks", "stress": "Put run {} under stress"}
 
@@ -30,8 +31,23 @@ def ask(
     job = explaining.find_job(session, kind=kind, dataset_id=dataset.id, run_id=run.id)
     if job is not None and not job.is_over:
         return job
-    wanted = {"image": image.id} if image else {}
     activities.record(session, user=user, kind=_ACTIVITIES[kind], dataset=dataset, run=run.id)
+    return _enqueue(session, kind=kind, dataset=dataset, run=run, user=user, **({"image": image.id} if image else {}))
+
+
+def ask_ahead(session: Session, home: Home, *, run: Run, user: User) -> Job | None:
+    """After a training: if the pages show the run now, have its maps made, so that the key h need not wait for them.
+
+    Not for few images, whose maps are there a second after the first press.
+    """
+    dataset = session.get_one(Dataset, run.dataset_id)
+    many = run.config.get("counts", {}).get("images", 0) >= MANY_IMAGES
+    if not many or dataset.promoted_run_id != run.id or not has_model(home, run):
+        return None
+    return _enqueue(session, kind="explain", dataset=dataset, run=run, user=user)
+
+
+def _enqueue(session: Session, *, kind: str, dataset: Dataset, run: Run, user: User, **wanted: int) -> Job:
     title = _TITLES[kind].format(run.id)
     return jobs.enqueue(session, kind=kind, user=user, dataset=dataset, title=title, run=run.id, **wanted)
 

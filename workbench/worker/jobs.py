@@ -7,7 +7,8 @@ from typing import Any
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Cancelled, WorkbenchError, explain
-from workbench.models import Job, utc_now
+from workbench.models import Job, Run, User, utc_now
+from workbench.services import explain_requests
 from workbench.worker.context import Context
 from workbench.worker.handlers import handle
 
@@ -56,7 +57,16 @@ def run_job(database: Database, home: Home, job_id: int) -> str:
             f"The job broke unexpectedly ({type(error).__name__}). The log below says where; Retry goes on from there."
         )
         return _finish(database, job_id, "failed", error=sentence, log=traceback.format_exc())
+    if kind == "train" and "run" in result:
+        _ask_ahead(database, home, run_id=result["run"], user_id=user_id)
     return _finish(database, job_id, "done", result=result)
+
+
+def _ask_ahead(database: Database, home: Home, *, run_id: int, user_id: int | None) -> None:
+    with database.write() as session:
+        user = session.get(User, user_id) if user_id else None
+        if user is not None:
+            explain_requests.ask_ahead(session, home, run=session.get_one(Run, run_id), user=user)
 
 
 def _finish(
