@@ -333,7 +333,7 @@ def test_the_training_part_says_how_it_came_about(browser_as: BrowserAs, home: H
     viewer = browser_as("viewer")
     page = viewer.get(f"/d/pets/runs/{trained}/training").get_data(as_text=True)
     assert "While it trained" in page
-    assert "24 = 12 trained on, 12 measured on (test), 2 left out" in page
+    assert "of 24: 12 trained on, 12 measured on (test), 2 left out" in page
     assert "2 images of train have a pixel-identical copy" in page
     assert "need a run with folds" in page
     assert "workbench train --dataset pets --arch compact --preset quick --seed 0" in page
