@@ -19,6 +19,8 @@ from workbench.db import Database, open_database
 from workbench.errors import Cancelled, Invalid, NotFound
 from workbench.models import Dataset, Image, Run, User
 from workbench.services import explain_requests, stress
+from workbench.services.confusions import Surest, list_surest
+from workbench.services.evaluations import Judged
 from workbench.services.measures import wilson
 from workbench.services.saliency import (
     Saliency,
@@ -298,3 +300,15 @@ def test_runs_that_differ_by_their_mask_alone_stand_beside_a_run(trained: Databa
         found = stress.list_masked(session, plain, masks=("top", "eyes", "lower"))
         assert found == {"top": top, "lower": lower}
         session.rollback()
+
+
+def test_of_each_class_the_surest_right_and_the_surest_wrong_image_are_shown() -> None:
+    probs = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [0.3, 0.7]])
+    judged = Judged("test", np.arange(10, 16), probs, np.array([0, 0, 0, 0, 1, 1]), (1, 2), ("cat", "dog"))
+
+    found = list_surest(judged)
+
+    assert found == [
+        ("cat", Surest("cat", "cat", 10, 0.9), Surest("cat", "dog", 12, 0.8)),
+        ("dog", Surest("dog", "dog", 14, 0.7), None),
+    ]

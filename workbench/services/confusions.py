@@ -91,8 +91,9 @@ def list_surest(judged: Judged) -> list[tuple[str, Surest | None, Surest | None]
     for column, name in enumerate(judged.class_names):
         own = judged.labels == column
         if own.any():
-            right, wrong = own & (predicted == column), own & (predicted != column)
-            found.append((name, *(_pick_surest(judged, kept, confidence, predicted) for kept in (right, wrong))))
+            right = _pick_surest(judged, own & (predicted == column), confidence, predicted)
+            wrong = _pick_surest(judged, own & (predicted != column), confidence, predicted)
+            found.append((name, right, wrong))
     return found
 
 
