@@ -59,7 +59,7 @@ class TrainConfig:
     widths: str = ""  # of the layers of a plain stack (ml.models.stacks), such as "64,,32": 64, as it is, 32
     dropout: float = -1.0  # probability of all dropouts of the network; -1: as its authors set them
     hidden: int = 0  # width of a layer between features and classes; 0: none
-    epochs: int = 10  # each with its report, validation and checkpoint
+    epochs: int = 7  # each with its report, validation and checkpoint
     min_steps: int = 300  # optimiser steps at least, about: small data sets take smaller batches and more passes
     batch_size: int = 128  # images per optimiser step, at most (see plan_passes)
     optimizer: str = "adamw"  # or "adam", or "sgd" with Nesterov momentum
