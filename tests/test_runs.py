@@ -1,16 +1,19 @@
 """Training as a service: what it is given, what it leaves, how it ends."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.drawn import add_image, draw_png, make_stripes
+from workbench import __version__
 from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.errors import Cancelled, Conflict, Invalid, NotFound
@@ -141,6 +144,14 @@ def test_the_folder_holds_what_the_design_names(trained: tuple[Context, dict[str
         "checkpoint.pt", "config.json", "images.npz", "lock", "metrics.jsonl", "predictions.npz", "probe.json",
     ]  # fmt: skip
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_run_knows_which_program_trained_it(trained: tuple[Context, dict[str, Any]]) -> None:
+    context, answer = trained
+    with context.database.read() as session:
+        known = queries.get_run(session, answer["run"]).config["program"]
+    assert (known["workbench"], known["torch"]) == (__version__, torch.__version__)
+    assert re.fullmatch("[0-9a-f]{12}", known["ml"])
 
 
 def test_without_folds_images_trained_on_are_in_sample(stripes: None, context: Context) -> None:

@@ -67,3 +67,8 @@ def test_data_steps_are_said_with_what_they_did() -> None:
 @pytest.mark.parametrize("config", [{"overrides": {}}, {"training": {"epochs": 3}}])
 def test_a_run_that_was_not_trained_says_nothing(config: dict[str, Any]) -> None:
     assert describe_training(config) == []
+
+
+def test_the_program_that_trained_is_told_where_it_is_known() -> None:
+    config = {"training": write_config(make_config()), "program": {"workbench": "1", "torch": "2.13", "ml": "ab12"}}
+    assert dict(describe_training(config))["Program"] == "workbench 1, torch 2.13, code ab12"

@@ -11,6 +11,7 @@ from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import jobs
 from workbench.services.data_steps import steps_of
+from workbench.services.training_descriptions import describe_program
 
 ASKED = ("overrides", "seed", "data_steps")  # of a run's config: what was asked for, besides what stands in its row
 NOT_REPEATED = ("external", "ensemble")  # what is made of predictions cannot be trained on other labels
@@ -150,6 +151,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "copies left out": copies,
         **training,
         **steps,
+        **({"program": describe_program(run.config)} if "program" in run.config else {}),
     }
 
 

@@ -49,8 +49,15 @@ def describe_training(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Data steps", steps),
         ("Classes", _describe_balance(settings)),
         ("Learned", _describe_learning(settings)),
+        ("Program", describe_program(config)),
     ]
     return [(heading, words) for heading, words in found if words]
+
+
+def describe_program(config: Mapping[str, Any]) -> str:
+    """What trained, as far as the run knows: runs with equal words and settings are equal to the bit on a CPU."""
+    known = config.get("program")
+    return f"workbench {known['workbench']}, torch {known['torch']}, code {known['ml']}" if known else ""
 
 
 def _describe_sight(settings: _Settings) -> str:

@@ -17,7 +17,9 @@ from ml.labels import label_issues
 from ml.launch import launch
 from ml.neighbours import compress, nearest_rows
 from ml.predict import load_model, predict
+from ml.programs import describe_program
 from ml.train import Diverged, EpochReport, TrainResult
+from workbench import __version__
 from workbench.errors import Cancelled, Invalid, WorkbenchError
 from workbench.models import User
 from workbench.queries import datasets as dataset_queries
@@ -156,7 +158,8 @@ def _train_run(context: Context, run_id: int) -> None:
     if order.arch == ENSEMBLE:
         material = name_taught(order, material)
     check_material(material)
-    facts = {"training": write_config(config), "counts": material.count()}
+    program = {"workbench": __version__, **describe_program()}
+    facts = {"training": write_config(config), "counts": material.count(), "program": program}
     with context.database.write() as session:
         run = queries.get_run(session, run_id)
         runs.start_run(run, **facts)
