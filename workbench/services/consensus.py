@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Conflict, Invalid, NotFound
+from workbench.files import write_json
 from workbench.models import Class, Dataset, Image, Job, User
 from workbench.models.states import merge_roots
 from workbench.queries import agreement as queries
@@ -118,16 +118,8 @@ def _path(home: Home, dataset: Dataset) -> Path:
 
 
 def save_result(home: Home, dataset: Dataset, result: Result) -> None:
-    """At any moment either the old or the new file is there, whole."""
-    path = _path(home, dataset)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     document = {name: value for name, value in asdict(result).items() if not name.startswith("_")}
-    with temporary.open("w") as file:
-        json.dump(document, file, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_json(_path(home, dataset), document)
 
 
 def load_result(session: Session, home: Home, dataset: Dataset) -> Result | None:

@@ -1,7 +1,6 @@
 """A run's predictions: arrays on disk, one row per image. Plain numpy, so that the web reads them too."""
 
 import functools
-import os
 import weakref
 import zipfile
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.config import Home
 from workbench.errors import NotFound
+from workbench.files import write_arrays
 
 FILE = "predictions.npz"
 STORED_NEIGHBOURS = 12  # of each image, as many as the image page shows
@@ -64,16 +64,9 @@ class Predictions:
 
 
 def save_predictions(home: Home, run_id: int, predictions: Predictions) -> Path:
-    """Write them so that at any moment either the old or the new file is there, whole."""
+    """Returns where they are."""
     path = home.run_folder(run_id) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
-    arrays = {each.name: getattr(predictions, each.name) for each in fields(Predictions)}
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_arrays(path, **{each.name: getattr(predictions, each.name) for each in fields(Predictions)})
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import Home
+from workbench.files import write_json
 from workbench.services import predictions
 
 FILE = "probe.json"
@@ -43,11 +44,7 @@ class Probe:
 
 
 def save_probe(home: Home, run_id: int, probe: Probe) -> None:
-    """Write it so that at any moment either the old or the new one is there, whole."""
-    path = home.run_folder(run_id) / FILE
-    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(asdict(probe)), encoding="utf-8")
-    temporary.replace(path)
+    write_json(home.run_folder(run_id) / FILE, asdict(probe))
 
 
 def load_probe(home: Home, run_id: int) -> Probe | None:

@@ -5,8 +5,6 @@ The job that makes them is workbench/worker/explaining.py. A map is shown with i
 
 import functools
 import io
-import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from workbench.config import Home
+from workbench.files import read_json, write_arrays, write_json
 from workbench.services.measures import mean_interval
 
 MAPS, TEST = "saliency.npz", "faithfulness.json"
@@ -53,18 +52,8 @@ class Saliency:
 
 
 def save_maps(home: Home, run_id: int, saliency: Saliency) -> None:
-    """Write them so that at any moment either the old or the new file is there, whole."""
-    path = home.run_folder(run_id) / MAPS
-    temporary = path.with_name(f".{MAPS}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            image_ids=saliency.image_ids,
-            maps=saliency.maps,
-            class_ids=saliency.class_ids,
-        )
-    temporary.replace(path)
+    arrays = {"image_ids": saliency.image_ids, "maps": saliency.maps, "class_ids": saliency.class_ids}
+    write_arrays(home.run_folder(run_id) / MAPS, **arrays)
 
 
 def load_maps(home: Home, run_id: int) -> Saliency | None:
@@ -119,17 +108,11 @@ def _compare(differences: NDArray[np.float64]) -> dict[str, float | None]:
 
 
 def save_test(home: Home, run_id: int, test: dict[str, Any]) -> None:
-    path = home.run_folder(run_id) / TEST
-    temporary = path.with_name(f".{TEST}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(test), encoding="utf-8")
-    temporary.replace(path)
+    write_json(home.run_folder(run_id) / TEST, test)
 
 
 def read_test(home: Home, run_id: int) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads((home.run_folder(run_id) / TEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+    found: dict[str, Any] | None = read_json(home.run_folder(run_id) / TEST)
     return found
 
 

@@ -3,8 +3,6 @@
 The job that measures it is workbench/worker/stressing.py; every number is on the same images as the plain one.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
+from workbench.files import read_json, write_json
 from workbench.models import Run
 from workbench.queries import runs as queries
 from workbench.services.measures import mean_interval, wilson
@@ -36,18 +35,12 @@ def measure(right: NDArray[np.bool_], plain: NDArray[np.bool_]) -> dict[str, Any
 
 
 def save_stress(home: Home, run_id: int, found: Mapping[str, Any]) -> None:
-    path = home.run_folder(run_id) / FILE
-    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(found), encoding="utf-8")
-    temporary.replace(path)
+    write_json(home.run_folder(run_id) / FILE, found)
 
 
 def read_stress(home: Home, run_id: int) -> dict[str, Any] | None:
     """None where it was not measured."""
-    try:
-        found: dict[str, Any] = json.loads((home.run_folder(run_id) / FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+    found: dict[str, Any] | None = read_json(home.run_folder(run_id) / FILE)
     return found
 
 

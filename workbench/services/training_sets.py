@@ -1,6 +1,5 @@
 """Which images a run was trained on and which it is measured on: a file in its folder, or its version replayed."""
 
-import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import NotFound
+from workbench.files import write_arrays
 from workbench.models import Dataset, Run
 from workbench.queries import splits as queries
 from workbench.services import runs
@@ -33,15 +33,8 @@ class TrainingSet:
 
 
 def save_training_set(home: Home, run_id: int, found: TrainingSet) -> None:
-    """Write it so that at any moment either no file or a whole one is there."""
-    path = home.run_folder(run_id) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, trained=found.trained, measured=found.measured, left_out=found.left_out, parents=found.parents)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    arrays = {"trained": found.trained, "measured": found.measured, "left_out": found.left_out}
+    write_arrays(home.run_folder(run_id) / FILE, **arrays, parents=found.parents)
 
 
 def load_training_set(home: Home, run_id: int) -> TrainingSet | None:

@@ -1,7 +1,6 @@
 """Arrays kept aside while a long piece of work is under way, so that a killed one goes on where it was."""
 
 import hashlib
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from workbench.files import write_arrays
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -42,11 +43,7 @@ class Journal:
                 return dict(held)
         except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
             made = work()
-        self.folder.mkdir(parents=True, exist_ok=True)  # another scan of the same data set may have ended meanwhile
-        temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **made)
-        temporary.replace(path)
+        write_arrays(path, **made)  # makes the folder: another scan of the same data set may have ended meanwhile
         return made
 
     def remove(self) -> None:

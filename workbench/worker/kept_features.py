@@ -1,6 +1,5 @@
 """Features of a run's network, kept so that a head on them needs no pass over the images. Lost, they are made again."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -9,21 +8,17 @@ from numpy.typing import NDArray
 
 from ml.predict import Model, predict
 from workbench.config import Home
+from workbench.files import write_arrays
 from workbench.worker.context import Context
 
 MOST_BYTES = 256 * 2**20  # of one run; larger ones are made when a head needs them
 
 
 def keep_features(home: Home, run_id: int, *, image_ids: NDArray[np.int64], features: NDArray[np.float32]) -> None:
-    """Write them so that at any moment either no file or a whole one is there; nothing if they are too large."""
-    if features.nbytes > MOST_BYTES:
-        return
-    path = _place(home, run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, image_ids=image_ids, features=features, stamp=_stamp(home, run_id))
-    temporary.replace(path)
+    """Unless they are too large."""
+    if features.nbytes <= MOST_BYTES:
+        stamp = _stamp(home, run_id)
+        write_arrays(_place(home, run_id), image_ids=image_ids, features=features, stamp=stamp)
 
 
 def find_features(

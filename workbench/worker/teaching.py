@@ -1,6 +1,5 @@
 """Which of the images that could teach do, with what weight and what targets, and the variants that join them."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 from ml.variants import make_variants, plan_variants
 from workbench.config import Home
 from workbench.errors import Invalid
+from workbench.files import write_arrays
 from workbench.models.states import follow_merges
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import votes as vote_queries
@@ -79,12 +79,8 @@ def _count_votes(session: Session, *, dataset_id: int, class_ids: Sequence[int])
 
 def _keep_votes(path: Path, votes: Mapping[int, NDArray[np.int64]]) -> None:
     """Votes may change while a training is interrupted; what it learns may not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     counts = np.stack(list(votes.values())) if votes else np.zeros((0, 0), np.int64)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, image_ids=np.array(list(votes), np.int64), counts=counts)
-    temporary.replace(path)
+    write_arrays(path, image_ids=np.array(list(votes), np.int64), counts=counts)
 
 
 # --- who teaches ------------------------------------------------------------------------------------------------

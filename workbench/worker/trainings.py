@@ -1,7 +1,6 @@
 """Training a run from its version to its predictions. Killed at any moment, the same call goes on where it was."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from ml.programs import describe_program
 from ml.train import Diverged, EpochReport, TrainResult
 from workbench import __version__
 from workbench.errors import Cancelled, Invalid, WorkbenchError
+from workbench.files import write_json
 from workbench.models import User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
@@ -163,7 +163,7 @@ def _train_run(context: Context, run_id: int) -> None:
     with context.database.write() as session:
         run = queries.get_run(session, run_id)
         runs.start_run(run, **facts)
-        _write_json(context.home.run_folder(run_id) / "config.json", {"arch": order.arch, **run.config})
+        write_json(context.home.run_folder(run_id) / "config.json", {"arch": order.arch, **run.config}, indent=2)
     fitted = FITS.get(order.arch, _fit_network)(context, order, config, material)
     probs, unseen = _cross(context, order, config, material, fitted=fitted)
     said = _make_predictions(material, probs, fitted.features, unseen, order=order)
@@ -310,12 +310,6 @@ def _sum_seconds(folder: Path) -> float:
     """Time spent in all epochs of the training and its folds, before a kill too."""
     lines = [line for path in folder.rglob("metrics.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
     return float(sum(json.loads(line)["seconds"] for line in lines))
-
-
-def _write_json(path: Path, contents: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(contents, indent=2, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
 
 
 FITS = {HEAD: fit_head_run, ENSEMBLE: fit_ensemble_run}  # all other architectures are trained
