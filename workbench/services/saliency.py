@@ -52,8 +52,8 @@ class Saliency:
 
 
 def save_maps(home: Home, run_id: int, saliency: Saliency) -> None:
-    arrays = {"image_ids": saliency.image_ids, "maps": saliency.maps, "class_ids": saliency.class_ids}
-    write_arrays(home.run_folder(run_id) / MAPS, **arrays)
+    path = home.run_folder(run_id) / MAPS
+    write_arrays(path, image_ids=saliency.image_ids, maps=saliency.maps, class_ids=saliency.class_ids)
 
 
 def load_maps(home: Home, run_id: int) -> Saliency | None:
