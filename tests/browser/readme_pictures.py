@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.browser.conftest import ARGS, chromium_path
 from tests.browser.tour import list_pages, logged_in
@@ -19,8 +19,9 @@ DECISIONS = 12
 def decide_some(page: Page) -> None:
     """Accept what is suggested; the card after the last one stays on the screen."""
     for done in range(DECISIONS):
+        expect(page.locator("#card[data-open=yes] #accept:enabled")).to_be_visible()
         page.keyboard.press("Space")
-        page.get_by_text(f"{done + 1} of", exact=False).first.wait_for()
+        expect(page.locator(".progress_line b")).to_have_text(str(done + 1))
 
 
 def main() -> None:
