@@ -337,7 +337,7 @@ def test_a_run_left_running_is_gone_on_with(stripes: None, database: Database, h
     with pytest.raises(KeyboardInterrupt):
         train(Context(database, home, die), folds=2)
     with database.read() as session:
-        assert runs.is_resumable(home, queries.get_run(session, 2))
+        assert (queries.get_run(session, 2).status, runs.is_alive(home, 2)) == ("running", False)
 
     answer = train(Context(database, home), folds=2)
 

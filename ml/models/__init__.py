@@ -33,11 +33,6 @@ def list_architectures() -> list[str]:
     return known + [name for name in find_installed() if name not in known]
 
 
-def is_architecture(name: str) -> bool:
-    """True if `make_model` knows the name. Imports torchvision (two seconds) only for a name that is not ours."""
-    return name in OWN or name in list_architectures()
-
-
 def make_model(
     arch: str,
     *,

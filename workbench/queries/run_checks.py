@@ -113,9 +113,3 @@ def list_locations(session: Session, dataset_id: int, *, limit: int) -> list[str
     """Files that were imported in place: some of them, spread over the data set by their pixels."""
     query = select(Image.location).where(Image.dataset_id == dataset_id, Image.location != "object")
     return list(session.scalars(query.order_by(Image.pixel_sha256).limit(limit)))
-
-
-def get_paths(session: Session, dataset_id: int) -> dict[str, int]:
-    """Path -> image id, of every image."""
-    query = select(Image.path, Image.id).where(Image.dataset_id == dataset_id)
-    return {row[0]: row[1] for row in session.execute(query)}

@@ -294,11 +294,6 @@ def is_alive(home: Home, run_id: int) -> bool:
         return True
 
 
-def is_resumable(home: Home, run: Run) -> bool:
-    """Whether the run was left running by a process that died."""
-    return run.status == "running" and not is_alive(home, run.id)
-
-
 def find_unfinished(session: Session, home: Home, *, like: Run) -> Run | None:
     """A run that was asked for in the same way on the same version and was left running; Conflict if one is alive."""
     found = queries.list_running(

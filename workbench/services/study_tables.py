@@ -16,7 +16,7 @@ from workbench.services import comparisons
 from workbench.services.measures import wilson
 from workbench.services.paired import ALPHA, correct_holm
 from workbench.services.studies import plan_of, planned_run
-from workbench.services.study_files import Plan, PlannedRun, write_value
+from workbench.services.study_files import Plan, PlannedRun
 
 MOST_RIVALS = 6  # runs that the best one is compared with, image by image
 STATES = ("waiting", "running", "done", "stopped", "failed", "cancelled")
@@ -304,8 +304,3 @@ def _report_row(row: TableRow) -> dict[str, Any]:
         if difference
         else None,
     }
-
-
-def write_chosen(row: TableRow) -> str:
-    """The settings that the search chose for a run, in a line."""
-    return ", ".join(f"{key} {write_value(value)}" for key, value in row.chosen.items())
