@@ -21,7 +21,7 @@ blueprint = Blueprint("training_forms", __name__)
 
 PRESETS = {
     "quick": "minutes: to see where labels and model stand",
-    "standard": "about half an hour for 30,000 small images: the one to promote",
+    "standard": "a quarter of an hour for 30,000 small images: the one to promote",
     "thorough": "an hour or more: the last points of accuracy",
 }
 COPIES = {
