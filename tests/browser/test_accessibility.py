@@ -251,7 +251,7 @@ def refuse_training(page: Page, live: Live) -> None:
 def open_card(page: Page, live: Live) -> None:
     page.goto(f"{live.url}{ROOT}/")
     page.get_by_role("link", name="To begin", exact=True).click()
-    page.locator("#card").wait_for()
+    page.locator("html.scripted #card").wait_for()  # its script listens: before, a key would load the page anew
 
 
 def hide_what_is_known(page: Page, live: Live) -> None:
@@ -263,7 +263,7 @@ def hide_what_is_known(page: Page, live: Live) -> None:
 def show_again_and_be_unsure(page: Page, live: Live) -> None:
     open_card(page, live)
     page.keyboard.press("b")
-    page.locator(".blind_note").wait_for(state="detached")
+    page.locator("#card .said").wait_for()
     page.keyboard.press("a")
     page.locator("details.ambiguous[open]").wait_for()
 
