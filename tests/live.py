@@ -17,8 +17,13 @@ START_S = 60.0
 
 
 def free_port() -> int:
-    """Below the ephemeral range, where a client's socket could take it first."""
-    for port in range(18000 + os.getpid() % 1000, 32000):
+    """Of a range that each worker of pytest has to itself: a server takes seconds to open what was found free.
+
+    Below the ephemeral range, where a client's socket could take it first.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 18000 + 2000 * (worker % 6) + os.getpid() % 1000
+    for port in range(first, first + 1000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
