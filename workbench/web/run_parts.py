@@ -1,6 +1,7 @@
 """The parts of a finished run's page behind its overview, each an address of its own."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from workbench.web.loaders import load_dataset, load_run
 from workbench.web.run_results import describe_run
 
 blueprint = Blueprint("run_parts", __name__)
+_Part = Callable[[Dataset, Run, Judged], ResponseReturnValue]
 
 
 @blueprint.get("/d/<name>/runs/<int:run_id>/copies")
@@ -40,6 +42,44 @@ def _measure_leak(run: Run) -> RunLeak | None:
         return measure_run(db(), home(), run)
     except NotFound:
         return None
+
+
+def _load(name: str, run_id: int) -> tuple[Dataset, Run]:
+    dataset = load_dataset(name)
+    return dataset, load_run(run_id, dataset)
+
+
+def _to_overview(run: Run, dataset: Dataset) -> ResponseReturnValue:
+    return done(url_for("runs.show", name=dataset.name, run_id=run.id))
+
+
+def _judge(run: Run) -> Judged | None:
+    """None when its predictions are gone, or none of its images is left to measure on."""
+    try:
+        judged = judge(db(), home(), run)
+    except NotFound:
+        return None
+    return judged if len(judged.image_ids) else None
+
+
+def _of_judged(template: str) -> Callable[[_Part], Callable[[str, int], ResponseReturnValue]]:
+    """A view of the images that a run is judged by: the overview for a run without a measure, and where its predictions
+    are gone, or none of its images is left to measure on, the template alone, which says so."""
+
+    def wrap(view: _Part) -> Callable[[str, int], ResponseReturnValue]:
+        @functools.wraps(view)
+        def shown(name: str, run_id: int) -> ResponseReturnValue:
+            dataset, run = _load(name, run_id)
+            if run.metrics is None:
+                return _to_overview(run, dataset)
+            judged = _judge(run)
+            if judged is None:
+                return page(template, **describe_run(dataset, run), found=None, is_gone=True)
+            return view(dataset, run, judged)
+
+        return shown
+
+    return wrap
 
 
 # --- measures ---------------------------------------------------------------------------------------------------
@@ -69,14 +109,9 @@ SHARES = {  # key: name, what it is
 
 
 @blueprint.get("/d/<name>/runs/<int:run_id>/measures")
-def measures(name: str, run_id: int) -> ResponseReturnValue:
+@_of_judged("runs/measures.html")
+def measures(dataset: Dataset, run: Run, judged: Judged) -> ResponseReturnValue:
     """Every measure with its interval, its n and what guessing reaches; then by class."""
-    dataset, run = _load(name, run_id)
-    if run.metrics is None:
-        return _to_overview(run, dataset)
-    judged = _judge(run)
-    if judged is None:
-        return page("runs/measures.html", **describe_run(dataset, run), found=None)
     found = evaluate_judged(db(), run, judged)
     return page(
         "runs/measures.html",
@@ -131,14 +166,9 @@ def list_counts(found: Mapping[str, Any]) -> list[tuple[dict[str, Any], PairedBa
 
 
 @blueprint.get("/d/<name>/runs/<int:run_id>/calibration")
-def calibration(name: str, run_id: int) -> ResponseReturnValue:
+@_of_judged("runs/calibration.html")
+def calibration(dataset: Dataset, run: Run, judged: Judged) -> ResponseReturnValue:
     """Whether it is as sure as it is right, as it is and with a temperature."""
-    dataset, run = _load(name, run_id)
-    if run.metrics is None:
-        return _to_overview(run, dataset)
-    judged = _judge(run)
-    if judged is None:
-        return page("runs/calibration.html", **describe_run(dataset, run), found=None)
     found = evaluate_judged(db(), run, judged)
     scaled = temperatures.measure_scaled(db(), home(), run, judged)
     return page(
@@ -162,14 +192,9 @@ def measure_leaning(judged: Judged) -> float:
 
 
 @blueprint.get("/d/<name>/runs/<int:run_id>/groups")
-def groups(name: str, run_id: int) -> ResponseReturnValue:
+@_of_judged("runs/groups.html")
+def groups(dataset: Dataset, run: Run, judged: Judged) -> ResponseReturnValue:
     """Accuracy on parts of the images, by an attribute; against all others or one of them."""
-    dataset, run = _load(name, run_id)
-    if run.metrics is None:
-        return _to_overview(run, dataset)
-    judged = _judge(run)
-    if judged is None:
-        return page("runs/groups.html", **describe_run(dataset, run), is_gone=True)
     facts = subgroups.list_facts(db(), judged)
     by = request.args.get("by") or next(iter(facts))
     found, problem = _group(dataset, judged, by=by, against=request.args.get("against") or None)
@@ -226,21 +251,3 @@ def _cover(run: Run) -> list[coverage.Stage]:
         return coverage.measure_coverage(db(), home(), run)
     except NotFound:  # its predictions are gone
         return []
-
-
-def _load(name: str, run_id: int) -> tuple[Dataset, Run]:
-    dataset = load_dataset(name)
-    return dataset, load_run(run_id, dataset)
-
-
-def _to_overview(run: Run, dataset: Dataset) -> ResponseReturnValue:
-    return done(url_for("runs.show", name=dataset.name, run_id=run.id))
-
-
-def _judge(run: Run) -> Judged | None:
-    """None when its predictions are gone, or none of its images is left to measure on."""
-    try:
-        judged = judge(db(), home(), run)
-    except NotFound:
-        return None
-    return judged if len(judged.image_ids) else None

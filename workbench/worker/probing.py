@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from ml.images import Unreadable, load_batch
 from ml.predict import Model, load_model
 from ml.probes import Answers, Lessons, ask_again, measure_blank, try_lessons
-from workbench import storage
 from workbench.config import Home
-from workbench.errors import NotFound, WorkbenchError
+from workbench.errors import NotFound
 from workbench.models import Dataset, Run
 from workbench.queries import runs as queries
 from workbench.services.architectures import ENSEMBLE, HEAD
@@ -22,6 +20,7 @@ from workbench.services.probes import CHECKPOINT, Probe, fingerprint_files, load
 from workbench.services.training_sets import find_training_set
 from workbench.services.versions import VersionRow, states_at
 from workbench.worker.context import Context
+from workbench.worker.pictures import load_pictures
 
 LOOKED_AT = 256  # images of each kind, fewer of large ones
 LEAST = 32
@@ -58,8 +57,8 @@ def probe_run(context: Context, *, run: int) -> dict[str, Any]:
     with context.database.read() as session:
         order = _read_order(session, context.home, queries.get_run(session, run), count=_count_images(model))
     checkpoint, predictions = fingerprint_files(context.home, run)
-    trained, taught = _load(context.home, order.trained, model)
-    measured, asked = _load(context.home, order.measured, model)
+    trained, taught = load_pictures(context.home, order.trained, model.config)
+    measured, asked = load_pictures(context.home, order.measured, model.config)
     answers = _ask(context.home, run, model, measured, asked)
     lessons = _learn(order, model, trained, taught)
     probe = Probe(
@@ -120,20 +119,6 @@ def _spread(rows: Sequence[Each], most: int) -> list[Each]:
     """Up to so many of them, evenly from first to last."""
     count = min(most, len(rows))
     return [rows[place * len(rows) // count] for place in range(count)]
-
-
-def _load(home: Home, rows: Sequence[VersionRow], model: Model) -> tuple[NDArray[np.uint8], list[VersionRow]]:
-    """The images as the model takes them, and their rows; what can no longer be read is left out."""
-    config, blocks, kept = model.config, [], []
-    for row in rows:
-        try:
-            data = storage.read_file(home, path=row.path, location=row.location, file_sha256=row.file_sha256)
-            blocks.append(load_batch([data], size=config.image_size, channels=config.channels))
-            kept.append(row)
-        except (Unreadable, WorkbenchError, OSError):
-            continue
-    empty = np.zeros((0, config.channels, config.image_size, config.image_size), np.uint8)
-    return np.concatenate([empty, *blocks]), kept
 
 
 def _ask(home: Home, run_id: int, model: Model, images: NDArray[np.uint8], rows: Sequence[VersionRow]) -> Answers:
