@@ -40,7 +40,8 @@ class QueueItem(Base):
     Done when a verdict on the image, newer than the queue, counts: `done_action` is its action, `done_line` its line,
     `hit` whether it changed what the image was. `wants` is how many reviewers' opinions it takes: 1 for an ordinary
     verdict, more for that many blind ones (`opinions` are in), 0 for a hidden gold item, which every reviewer meets
-    once and which is never done.
+    once and which is never done. `is_random`: drawn from all images that nobody had decided on, whatever the recipe says,
+    so that its verdict tells of all of them; it stands among the others, and lists name it after them.
     """
 
     __tablename__ = "queue_items"
@@ -63,6 +64,7 @@ class QueueItem(Base):
     given_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))  # the label when the queue was built
     suggested_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))
     reason: Mapped[str]
+    is_random: Mapped[bool] = mapped_column(default=False)
     wants: Mapped[int] = mapped_column(default=1)
     opinions: Mapped[int] = mapped_column(default=0)
     done_action: Mapped[str | None]
