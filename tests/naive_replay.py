@@ -24,6 +24,7 @@ class Shown:
     split: str | None
     source: str = "imported"
     gold: int | None = None
+    keeps_label: bool = False
     said: dict[int, Said] = field(default_factory=dict)
     contradicted: bool = False
     split_opinions: bool = False
@@ -98,6 +99,8 @@ def _apply(shown: Shown, line: Decision) -> None:
         shown.split = detail["split"]
     elif line.kind == "gold":
         shown.gold = line.class_id
+    elif line.kind == "keep":
+        shown.keeps_label = detail["keeps"]
     elif line.kind == "opinion" and not detail.get("gold"):
         _hear(shown, line, detail)
 

@@ -80,6 +80,7 @@ PLANTED = {
     "UPDATE classes SET key = '' WHERE id = 1": ("class", "key", "", "1"),
     "UPDATE images SET disputed = 1 WHERE id = 1": ("image", "disputed", True, False),
     "UPDATE images SET gold_id = 2 WHERE id = 1": ("image", "gold_id", 2, None),
+    "UPDATE images SET keeps_label = 1 WHERE id = 1": ("image", "keeps_label", True, False),
     "UPDATE queue_items SET done_action = 'other' WHERE id = 1": ("queue item", "done_action", "other", "a1"),
     "UPDATE queue_items SET done_line = 77 WHERE id = 1": ("queue item", "done_line", 77, 1),
     "UPDATE queue_items SET opinions = 2 WHERE id = 1": ("queue item", "opinions", 2, 0),

@@ -26,7 +26,18 @@ from workbench.db import Database, open_database
 from workbench.errors import Conflict, WorkbenchError
 from workbench.models import Class, Dataset, Decision, Image, Opinion, Queue, QueueItem
 from workbench.queries import datasets as dataset_queries
-from workbench.services import bulk_decisions, cards, checks, datasets, decisions, opinions, queues, sweeps, users
+from workbench.services import (
+    bulk_decisions,
+    cards,
+    checks,
+    datasets,
+    decisions,
+    keeping,
+    opinions,
+    queues,
+    sweeps,
+    users,
+)
 from workbench.services.decisions import Line
 
 PEOPLE = {"ann": "reviewer", "ben": "reviewer", "cem": "reviewer", "lea": "lead"}
@@ -158,6 +169,12 @@ class Reviewing(RuleBasedStateMachine):
                 class_id=self._class_ids(place)[0] if how == "class" else None,
             )  # fmt: skip
 
+    @rule(who=WHO, picks=st.lists(PICK, min_size=1, max_size=3), keeps=st.booleans())
+    def keep_labels(self, who: str, picks: list[int], keeps: bool) -> None:
+        with self.allowed():
+            ids = [self.image(pick).id for pick in picks]
+            keeping.keep_labels(self.session, dataset=self.dataset, user=self.people[who], image_ids=ids, keeps=keeps)
+
     @rule(picks=st.lists(PICK, min_size=1, max_size=3), place=PICK)
     def come_to_a_consensus(self, picks: list[int], place: int) -> None:
         with self.allowed():
@@ -241,6 +258,7 @@ class Reviewing(RuleBasedStateMachine):
             assert (image.label_id, image.status, image.ambiguous_ids or []) == (label, found.status, found.ambiguous)
             assert (image.base_label_id, image.split, image.label_source) == (found.label, found.split, found.source)
             assert (image.disputed, image.gold_id) == (found.disputed, found.gold)
+            assert image.keeps_label == found.keeps_label
             assert (image.decided_at is not None) == (found.source != "imported")
             assert image.label is None or image.label.merged_into_id is None
 

@@ -11,7 +11,7 @@ from workbench.models.users import User
 
 VERDICTS = ("confirm", "relabel", "ambiguous", "exclude", "consensus")  # these settle an image
 STATEMENTS = ("confirm", "relabel", "ambiguous", "exclude")  # what one reviewer can say that an image is
-IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment", "votes", "opinion", "gold")
+IMAGE_KINDS = (*VERDICTS, "restore", "split", "comment", "votes", "opinion", "gold", "keep")
 CLASS_KINDS = ("class_add", "class_edit", "class_merge", "class_retire", "class_restore")
 # besides these: "duplicates" (the verdict on a group), "import" (images came in), "freeze" and "unfreeze" (a split),
 # "undo"
@@ -31,7 +31,8 @@ class Decision(Base):
     An "opinion" is a statement given blind: {"verdict": one of STATEMENTS, "classes": [...] of an ambiguous one,
     "of": how many the queue asks for}; the image follows when as many reviewers say the same. With {"gold": true} it
     answers a hidden gold item and changes nothing. "gold" makes an image one whose class is known, `class_id` none
-    takes that back. "consensus" is the class that several opinions come to: {"method", "p", "opinions"}.
+    takes that back. "keep": {"keeps": true}, whatever the posterior says of an image that nobody has decided on, it
+    teaches its given label; {"keeps": false} takes that back. "consensus" is the class that several opinions come to: {"method", "p", "opinions"}.
     """
 
     __tablename__ = "decisions"

@@ -35,6 +35,7 @@ class Image(Base):
         Index(None, "dataset_id", "decided_at", "id"),
         Index("ix_images_disputed", "dataset_id", "id", sqlite_where=text("disputed")),
         Index("ix_images_gold", "dataset_id", "id", sqlite_where=text("gold_id IS NOT NULL")),
+        Index("ix_images_keeps_label", "dataset_id", "id", sqlite_where=text("keeps_label")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -65,6 +66,8 @@ class Image(Base):
     decided_at: Mapped[datetime | None]
     disputed: Mapped[bool] = mapped_column(default=False)  # reviewers contradict each other; waits for a lead
     gold_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))  # the class that a lead knows it to be
+
+    keeps_label: Mapped[bool] = mapped_column(default=False)  # it teaches its label whatever the posterior says
 
     # what the promoted run says, copied here so that pages filter and sort by SQL
     predicted_id: Mapped[int | None] = mapped_column(ForeignKey("classes.id"))

@@ -21,6 +21,7 @@ class ImageState:
     source: str  # imported, decision, consensus
     disputed: bool = False
     gold_id: int | None = None
+    keeps_label: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -49,6 +50,7 @@ class ImageState:
             source=image.label_source,
             disputed=image.disputed,
             gold_id=image.gold_id,
+            keeps_label=image.keeps_label,
         )
 
 
@@ -134,6 +136,8 @@ class ImageFold:
                 self.state = replace(self.state, split=detail["split"])
             case "gold":
                 self.state = replace(self.state, gold_id=decision.class_id)
+            case "keep":
+                self.state = replace(self.state, keeps_label=detail["keeps"])
             case _:  # comment, an answer to a gold item, and what concerns groups or classes
                 pass
 
@@ -198,7 +202,7 @@ def touching(decisions: Iterable[Decision], undos: Mapping[str, int], fold: Imag
     """
     newest = max(fold.agreements, default=0)
     for line in decisions:
-        if line.kind in ("gold", "comment"):
+        if line.kind in ("gold", "keep", "comment"):
             continue
         if line.kind != "opinion":
             newest = max(newest, line.id)

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from workbench.models import CLASS_KINDS, IMAGE_KINDS, Decision
 from workbench.models.states import newest_undos, undone_actions
 
-# What tells of an image how often it was decided on. Opinions and gold do not count: they would tell which are gold.
-COUNTED = tuple(kind for kind in IMAGE_KINDS if kind not in ("opinion", "gold"))
+# What tells of an image how often it was decided on. Opinions and gold do not count: they would tell which are gold;
+# nor does what a lead said of the posterior, without looking at the label.
+COUNTED = tuple(kind for kind in IMAGE_KINDS if kind not in ("opinion", "gold", "keep"))
 _CHUNK = 500  # bound variables per statement
 # Built once: read with every decision, and building a statement costs as much as running it.
 _line = Decision.__table__.c  # plain columns: asked of the mapped class, the same rows cost twice as much

@@ -24,6 +24,7 @@ _STATE = (
     Image.decided_at,
     Image.disputed,
     Image.gold_id,
+    Image.keeps_label,
 )
 
 

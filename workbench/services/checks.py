@@ -156,6 +156,7 @@ def _replay_image(found: ImageLog, roots: dict[int, int], undos: Mapping[str, in
         "label_source": state.source,
         "disputed": state.disputed,
         "gold_id": state.gold_id,
+        "keeps_label": state.keeps_label,
         "revision": touching(found.every, undos, found.fold),
         "decided_at": found.fold.settled_at if state.is_settled else None,
     }

@@ -34,7 +34,7 @@ from workbench.services.votes import refresh_votes
 
 _CHUNK = 500
 _LONGEST_ID = 64
-_OF_LEADS = (*CLASS_KINDS, "gold", "consensus")
+_OF_LEADS = (*CLASS_KINDS, "gold", "keep", "consensus")
 _class = Class.__table__.c
 _CLASS_STATES = select(_class.id, _class.retired, _class.merged_into_id).where(
     _class.dataset_id == bindparam("dataset_id")
@@ -382,6 +382,7 @@ def _store_image(image: Image, made: ImageLog, undos: Mapping[str, int], roots: 
     image.label_source = state.source
     image.disputed = state.disputed
     image.gold_id = state.gold_id
+    image.keeps_label = state.keeps_label
     image.revision = touching(made.every, undos, made.fold)
     image.decided_at = made.fold.settled_at if state.is_settled else None
 

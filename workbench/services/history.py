@@ -339,6 +339,7 @@ _WORDS = {
     "freeze": "a split frozen",
     "unfreeze": "a split unfrozen",
     "gold": "a gold image",
+    "keep": "a label kept from the posterior",
 }
 
 

@@ -35,7 +35,8 @@ class VersionRow(NamedTuple):
     split: str | None
     status: str
     source: str
-    decisions: int  # lines about it that count, opinions and gold left out
+    decisions: int  # lines about it that count, opinions, gold and kept labels left out
+    keeps_label: bool = False  # it teaches its label whatever the posterior says
 
     @property
     def content(self) -> tuple[str, str, str, str]:
@@ -122,6 +123,7 @@ def _stored_states(session: Session, dataset: Dataset, image_ids: Sequence[int] 
             source=row.label_source,
             names=names,
             decisions=counts.get(row.id, 0),
+            keeps_label=row.keeps_label,
         )
         for row in stored
         if row.import_id not in absent
@@ -153,6 +155,7 @@ def _replayed_states(
                 source=state.source,
                 names=names,
                 decisions=sum(line.kind in log.COUNTED for line in counting),
+                keeps_label=state.keeps_label,
             )
         )
     return rows
@@ -173,6 +176,7 @@ def _make_row(
     source: str,
     names: Mapping[int, str],
     decisions: int,
+    keeps_label: bool,
 ) -> VersionRow:
     if status == "ambiguous":
         label = "|".join(names[ambiguous_id] for ambiguous_id in ambiguous_ids)
@@ -180,7 +184,7 @@ def _make_row(
         label = "" if class_id is None else names[class_id]
     return VersionRow(
         row.id, row.path, row.pixel_sha256, row.file_sha256, row.location,
-        class_id, ambiguous_ids, label, split, status, source, decisions,
+        class_id, ambiguous_ids, label, split, status, source, decisions, keeps_label,
     )  # fmt: skip
 
 

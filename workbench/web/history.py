@@ -26,6 +26,7 @@ KINDS = {  # what the reader chooses -> kinds of the log
     "excluded": ("exclude", "restore"),
     "opinions": ("opinion",),
     "gold": ("gold",),
+    "posterior": ("keep",),
     "duplicates": ("duplicates", "votes"),
     "classes": CLASS_KINDS,
     "splits": ("split", "freeze", "unfreeze"),
