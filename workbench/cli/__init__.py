@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "explain": "workbench.cli.explaining:explain",
     "stress": "workbench.cli.explaining:stress",
     "study": "workbench.cli.studies:study",
+    "learn": "workbench.cli.learning:learn",
     "queue": "workbench.cli.queues:queue",
     "decide": "workbench.cli.decisions:decide",
     "log": "workbench.cli.history:log",
