@@ -1,8 +1,10 @@
 """Tables: columns and slim properties, no queries. One file per noun; importing this package knows them all."""
 
+from workbench.models.audits import Audit, AuditItem
 from workbench.models.datasets import CLASS_COLOURS, Class, Dataset
 from workbench.models.decisions import CLASS_KINDS, IMAGE_KINDS, STATEMENTS, VERDICTS, Decision
 from workbench.models.duplicates import NOTHING_LEFT, DuplicateGroup, DuplicateMember, DuplicatePair, ImageHash
+from workbench.models.findings import FINDINGS, SCANS_OF_FINDINGS, Finding, Scan
 from workbench.models.images import SPLITS, STATUSES, Attribute, Image, Vote
 from workbench.models.imports import Import, Refusal
 from workbench.models.jobs import JOB_STATUSES, Job
@@ -15,11 +17,13 @@ from workbench.models.users import ROLES, Activity, Invitation, LoginLink, User
 __all__ = [
     "CLASS_COLOURS",
     "CLASS_KINDS",
+    "FINDINGS",
     "IMAGE_KINDS",
     "JOB_STATUSES",
     "NOTHING_LEFT",
     "ROLES",
     "RUN_STATUSES",
+    "SCANS_OF_FINDINGS",
     "SPLITS",
     "STATEMENTS",
     "STATUSES",
@@ -27,6 +31,8 @@ __all__ = [
     "VERDICTS",
     "Activity",
     "Attribute",
+    "Audit",
+    "AuditItem",
     "Base",
     "Class",
     "Dataset",
@@ -34,6 +40,7 @@ __all__ = [
     "DuplicateGroup",
     "DuplicateMember",
     "DuplicatePair",
+    "Finding",
     "Image",
     "ImageHash",
     "Import",
@@ -45,6 +52,7 @@ __all__ = [
     "QueueItem",
     "Refusal",
     "Run",
+    "Scan",
     "Study",
     "StudyRun",
     "User",
