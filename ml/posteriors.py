@@ -46,7 +46,7 @@ def learn_posterior(
     posterior = np.asarray(probs, np.float64) / np.asarray(probs, np.float64).sum(1, keepdims=True)
     known = np.flatnonzero((given >= 0) & np.isfinite(p_wrong))
     if class_count < 2 or len(known) == 0:
-        return posterior.astype(np.float32)
+        return np.asarray(posterior, np.float32)
     taught = (verdict_classes >= 0) & (given[verdict_rows] >= 0) & (verdict_classes != given[verdict_rows])
     rows, classes = verdict_rows[taught].astype(np.int64), verdict_classes[taught].astype(np.int64)
     moves = learn_moves(posterior[rows], given[rows], classes, seed=seed)
@@ -54,7 +54,7 @@ def learn_posterior(
     spread = softmax(moves.score(posterior[known], own), axis=1)  # (M, K), 0 on the given class
     posterior[known] = wrong[:, None] * spread
     posterior[known, own] = 1 - wrong
-    return posterior.astype(np.float32)
+    return np.asarray(posterior, np.float32)
 
 
 @dataclass(frozen=True)
