@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset
 from workbench.queries import evaluations as queries
-from workbench.queries import splits
+from workbench.queries import splits, votes
 from workbench.services.evaluations import Judged
 from workbench.services.leaks import Rate, compare_rates
 from workbench.services.vote_measures import count_votes
@@ -140,10 +140,13 @@ def correct(p: Sequence[float]) -> list[float]:
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-def list_facts(session: Session, judged: Judged) -> dict[str, str]:
+def list_facts(session: Session, dataset: Dataset, judged: Judged) -> dict[str, str]:
     """What the images judged can be grouped by: name -> words. Attributes first; of very many images some are asked."""
-    step = 1 + len(judged.image_ids) // ASKED
-    return {name: name for name in queries.list_attribute_names(session, judged.image_ids[::step].tolist())} | FACTS
+    asked = judged.image_ids[:: 1 + len(judged.image_ids) // ASKED].tolist()
+    found = {name: name for name in queries.list_attribute_names(session, asked)} | FACTS
+    if not votes.has_votes(session, dataset.id):
+        del found["clear votes"]
+    return found
 
 
 def measure_groups(
@@ -153,7 +156,7 @@ def measure_groups(
     values = _read_values(session, dataset, judged, by)
     known = [row for row, image_id in enumerate(judged.image_ids.tolist()) if image_id in values]
     if not known:
-        names = ", ".join(list_facts(session, judged))
+        names = ", ".join(list_facts(session, dataset, judged))
         raise NotFound(f"No image of {judged.split} has a value for “{by}”; there is: {names}.")
     right = (judged.probs.argmax(1) == judged.labels)[known]
     given = join_values([values[image_id] for image_id in judged.image_ids[known].tolist()])

@@ -195,7 +195,7 @@ def measure_leaning(judged: Judged) -> float:
 @_of_judged("runs/groups.html")
 def groups(dataset: Dataset, run: Run, judged: Judged) -> ResponseReturnValue:
     """Accuracy on parts of the images, by an attribute; against all others or one of them."""
-    facts = subgroups.list_facts(db(), judged)
+    facts = subgroups.list_facts(db(), dataset, judged)
     by = request.args.get("by") or next(iter(facts))
     found, problem = _group(dataset, judged, by=by, against=request.args.get("against") or None)
     return page(
