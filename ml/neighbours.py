@@ -27,11 +27,14 @@ def compress(features: NDArray[np.floating[Any]], *, dimensions: int = 64) -> ND
     kept = min(dimensions, *features.shape)
     if kept == 0:
         return np.zeros((len(features), kept), np.float16)
-    return _scale_rows(_project(features, kept)).astype(np.float16)
+    return _scale_rows(project(features, kept)).astype(np.float16)
 
 
-def _project(features: NDArray[np.floating[Any]], kept: int) -> Rows:
-    """Centred rows on their `kept` main directions: (N, D) -> (N, kept)."""
+def project(features: NDArray[np.floating[Any]], kept: int) -> Rows:
+    """Centred rows on their `kept` main directions, the first first: (N, D) -> (N, kept), kept at most min(N, D).
+
+    Exact, so deterministic on one machine; the signs are fixed by the largest entry of each direction.
+    """
     rows = features.astype(np.float64)
     rows -= rows.mean(0)
     if len(rows) > rows.shape[1]:
