@@ -28,6 +28,11 @@ def find_open_job(session: Session, *, kind: str, dataset_id: int | None) -> Job
     return session.scalar(query.order_by(Job.id).limit(1))
 
 
+def find_newest_job(session: Session, *, kind: str, dataset_id: int) -> Job | None:
+    query = select(Job).where(Job.kind == kind, Job.dataset_id == dataset_id)
+    return session.scalar(query.order_by(Job.id.desc()).limit(1))
+
+
 def list_done_jobs(session: Session, *, kind: str, dataset_id: int, limit: int = 10) -> list[Job]:
     """The newest first."""
     query = select(Job).where(Job.kind == kind, Job.dataset_id == dataset_id, Job.status == "done")

@@ -19,7 +19,7 @@ from workbench.services import architectures, data_steps, derived_runs
 from workbench.services.architectures import ENSEMBLE, HEAD
 from workbench.services.claims import hold
 from workbench.services.data_steps import DataSteps
-from workbench.services.predictions import load_predictions
+from workbench.services.posteriors import load_judged
 from workbench.services.protection import is_marked
 from workbench.services.versions import VersionRow, hash_rows, states_at
 
@@ -327,20 +327,20 @@ def _what_teaches(run: Run) -> tuple[str, bool, DataSteps]:
 
 def promote(session: Session, home: Home, run: Run) -> None:
     """Show this run's predictions on the pages and build its queues. Writes a row per image: seconds for 100,000."""
-    from workbench.services import queues
+    from workbench.services import automatic_queues
 
     dataset = session.get_one(Dataset, run.dataset_id)
     for chunk in list_predicted(session, home, run):
         queries.update_predicted(session, chunk)
     queries.mark_promoted(session, dataset=dataset, run=run)
-    queues.rebuild_automatic(session, home, dataset=dataset, run=run)
+    automatic_queues.rebuild_automatic(session, home, dataset=dataset, run=run)
 
 
 def list_predicted(session: Session, home: Home, run: Run) -> list[list[dict[str, Any]]]:
     """The columns that the images get from a run, in chunks; images that it never saw lose those of an earlier run."""
     if run.status != "done":
         raise Invalid(f"Run {run.id} is {run.status}; only a run that is done can be promoted.")
-    said = load_predictions(home, run.id)
+    said = load_judged(home, run.id)
     found = {
         image_id: {"id": image_id, "predicted_id": class_id, "confidence": confidence, "p_wrong": p_wrong}
         for image_id, class_id, confidence, p_wrong in zip(

@@ -12,7 +12,7 @@ from ml.posteriors import learn_posterior
 from ml.verdicts import AMBIGUOUS, UNUSABLE, learn_p_wrong
 from workbench.config import Home
 from workbench.errors import Invalid
-from workbench.models import Dataset
+from workbench.models import Dataset, Run
 from workbench.models.states import merge_roots
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
@@ -20,11 +20,11 @@ from workbench.queries import learning as queries
 from workbench.queries import runs as run_queries
 from workbench.queries.learning import Settled
 from workbench.services.claims import hold
-from workbench.services.posteriors import Posteriors, find_posteriors, save_posteriors
+from workbench.services.learning import is_due
+from workbench.services.posteriors import Posteriors, save_posteriors
 from workbench.services.predictions import Predictions, load_predictions
 from workbench.worker.context import Context
 
-DUE_AFTER = 50  # verdicts since it was learned last
 SEED = 0
 _CHUNK = 1000  # images written in one transaction
 
@@ -47,17 +47,12 @@ def learn(context: Context, *, dataset: str) -> dict[str, Any]:
     Killed at any moment, it is done again from the start: it takes seconds.
     """
     with context.database.read() as session:
-        found = dataset_queries.get_dataset(session, dataset)
-        run_id = found.promoted_run_id
+        run_id = dataset_queries.get_dataset(session, dataset).promoted_run_id
     if run_id is None:
         raise Invalid(f"{dataset} has no promoted run whose predictions verdicts could correct: train one first.")
     refusal = f"The verdicts on {dataset} are being learned from right now; wait for that."
     with hold(context.home.run_folder(run_id) / "learning.lock", refusal=refusal):
-        with context.database.read() as session:
-            lesson = _read_lesson(session, context.home, session.get_one(Dataset, found.id), run_id=run_id)
-        context.progress(0, len(lesson.given), "Learning from verdicts")
-        posteriors = _learn(lesson)
-        save_posteriors(context.home, run_id, posteriors)
+        posteriors = learn_run(context, run_id)
         _show(context, posteriors)
     return {
         "dataset": dataset,
@@ -70,27 +65,39 @@ def learn(context: Context, *, dataset: str) -> dict[str, Any]:
     }
 
 
+def learn_run(context: Context, run_id: int) -> Posteriors:
+    """What all verdicts say of the labels that a run judged; kept with the run, and shown if it is promoted later."""
+    with context.database.read() as session:
+        lesson = _read_lesson(session, context.home, run_queries.get_run(session, run_id))
+    context.progress(0, len(lesson.given), "Learning from verdicts")
+    posteriors = _learn(lesson)
+    save_posteriors(context.home, run_id, posteriors)
+    return posteriors
+
+
 def learn_if_due(context: Context, *, dataset: str) -> dict[str, Any] | None:
     """Learn where enough verdicts came since the last time; none where not."""
     with context.database.read() as session:
-        is_due = find_due(session, context.home, dataset_queries.get_dataset(session, dataset))
-    return learn(context, dataset=dataset) if is_due else None
+        found = dataset_queries.get_dataset(session, dataset)
+        due = is_due(session, context.home, found, run_id=found.promoted_run_id)
+    return learn(context, dataset=dataset) if due else None
 
 
-def find_due(session: Session, home: Home, dataset: Dataset) -> bool:
-    """Whether at least DUE_AFTER verdicts came since the promoted run's predictions were corrected last."""
-    if dataset.promoted_run_id is None:
-        return False
-    learned = find_posteriors(home, dataset.promoted_run_id)
-    after = learned.decision_id if learned else 0
-    return queries.count_verdicts(session, dataset_id=dataset.id, after=after, enough=DUE_AFTER) >= DUE_AFTER
+def prepare(context: Context, run_id: int) -> None:
+    """Before a run is promoted: correct its predictions by the verdicts that are there, if they are enough."""
+    with context.database.read() as session:
+        dataset = session.get_one(Dataset, run_queries.get_run(session, run_id).dataset_id)
+        due = is_due(session, context.home, dataset, run_id=run_id)
+    if due:
+        learn_run(context, run_id)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def _read_lesson(session: Session, home: Home, dataset: Dataset, *, run_id: int) -> _Lesson:
-    said = load_predictions(home, run_id)
+def _read_lesson(session: Session, home: Home, run: Run) -> _Lesson:
+    dataset = session.get_one(Dataset, run.dataset_id)
+    said = load_predictions(home, run.id)
     column = _map_columns(session, dataset, said)
     labels = queries.list_labels(session, dataset.id)
     first = np.array([column.get(labels.get(image_id, (None, None))[0], -1) for image_id in said.image_ids.tolist()])

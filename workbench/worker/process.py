@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +23,11 @@ from sqlalchemy.exc import OperationalError
 from workbench.config import Home
 from workbench.db import Database, open_database, sqlite_url
 from workbench.queries import jobs as queries
+from workbench.services import learning
 from workbench.worker.jobs import give_up, run_job
 
 _SWEEP_S = 0.4
+_LEARN_S = 10.0  # between looks for new verdicts
 # Part of DBOS's recovery: jobs begun by one version of the program are finished by the next.
 _APPLICATION_VERSION = "1"
 _MAX_ATTEMPTS = 3  # recoveries: the fourth death is the last
@@ -62,9 +65,13 @@ def main(home_path: str) -> None:
         threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     name, _lock = claim_name(home)
     _launch(home, name)
+    looked_s = 0.0
     while not stop.wait(_SWEEP_S):
         try:
             sweep(database, home, name)
+            if time.monotonic() - looked_s > _LEARN_S:
+                looked_s = time.monotonic()
+                look_for_verdicts(database, home)
         except OperationalError as error:  # a full or busy disk, for now: what runs in other threads shall go on
             _log.warning("cannot look for jobs: %s", error.orig)
     hand_back(name)
@@ -128,6 +135,15 @@ def sweep(database: Database, home: Home, name: str) -> None:
     owners = {workflow.executor_id for workflow in known.values() if workflow.status == "PENDING"}
     for owner in owners - {name, None}:
         _take_over(home, str(owner))
+
+
+def look_for_verdicts(database: Database, home: Home) -> None:
+    """Ask for learning about the data sets that have enough new verdicts."""
+    with database.read() as session:
+        due = learning.list_due(session, home)
+    if due:
+        with database.write() as session:
+            learning.ask_where_due(session, home)
 
 
 def _find_workflows(ids: Sequence[str]) -> dict[str, WorkflowStatus]:

@@ -4,11 +4,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workbench.models import Dataset, User
+from workbench.models import Dataset, User, utc_now
 from workbench.queries import runs as queries
-from workbench.services import promotions, queues, runs, users
+from workbench.services import automatic_queues, promotions, runs, users
 from workbench.services.promotions import Examination
 from workbench.worker.context import Context
+from workbench.worker.learning import prepare
 
 
 def promote_if_asked(context: Context, run_id: int) -> dict[str, Any]:
@@ -48,11 +49,12 @@ def _carry_out(
     if not examination.passes and not reason.strip():
         with context.database.write() as session:
             return _keep(context, session, run_id, examination, reason=reason, automatic=automatic)
+    prepare(context, run_id)  # before its queues are built and its P(wrong) is shown
     with context.database.read() as session:
         run = queries.get_run(session, run_id)
         dataset = session.get_one(Dataset, run.dataset_id)
         chunks = runs.list_predicted(session, context.home, run)
-        plans = queues.plan_automatic(session, context.home, dataset=dataset, run=run)
+        plans = automatic_queues.plan_automatic(session, context.home, dataset=dataset, run=run)
     for chunk in chunks:
         with context.database.write() as session:
             queries.update_predicted(session, chunk)
@@ -60,7 +62,7 @@ def _carry_out(
         run = queries.get_run(session, run_id)
         dataset = session.get_one(Dataset, run.dataset_id)
         queries.mark_promoted(session, dataset=dataset, run=run)
-        queues.replace_automatic(session, dataset=dataset, plans=plans)
+        automatic_queues.replace_automatic(session, plans=plans, now=utc_now())
         return _keep(context, session, run_id, examination, reason=reason, automatic=automatic)
 
 
