@@ -1,0 +1,78 @@
+"""What the estimates of what is left rest on: items with P(wrong) and verdict, in one statement each."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from workbench.models import Decision, Image, Queue, QueueItem
+from workbench.queries.learning import RANDOM_RECIPES
+
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def list_trails(session: Session, queue_ids: Sequence[int], *, stride: int = 1) -> list[Row[Any]]:
+    """(queue_id, p_wrong, is_random, done_line, hit, is_own) of the items of these queues, by position.
+
+    P(wrong) as it stands now, of decided images too. is_own: of a decided item, whether it was decided in this queue.
+    Hidden gold items are left out. stride: of open items only every so many, for queues that are very long.
+    """
+    query = (
+        select(
+            QueueItem.queue_id,
+            func.coalesce(Image.p_wrong, QueueItem.p_wrong).label("p_wrong"),
+            QueueItem.is_random,
+            QueueItem.done_line,
+            QueueItem.hit,
+            _is_own().label("is_own"),
+        )
+        .join(Image, Image.id == QueueItem.image_id)
+        .outerjoin(Decision, Decision.id == QueueItem.done_line)
+        .where(QueueItem.queue_id.in_(queue_ids), QueueItem.wants > 0)
+        .order_by(QueueItem.queue_id, QueueItem.position)
+    )
+    if stride > 1:
+        query = query.where(or_(QueueItem.position % stride == 0, QueueItem.done_line.is_not(None)))
+    return list(session.execute(query))
+
+
+def _is_own() -> ColumnElement[bool]:
+    """What several reviewers differ on a lead settles on a page of its own."""
+    return or_(
+        Decision.queue_id == QueueItem.queue_id, and_(QueueItem.wants > 1, QueueItem.opinions >= QueueItem.wants)
+    )
+
+
+def list_drawn(session: Session, dataset_id: int) -> list[Row[Any]]:
+    """(p_wrong, hit) of the images that chance alone chose and that were decided where it chose them."""
+    query = (
+        select(Image.p_wrong, QueueItem.hit)
+        .select_from(QueueItem)
+        .join(Queue, Queue.id == QueueItem.queue_id)
+        .join(Image, Image.id == QueueItem.image_id)
+        .join(Decision, Decision.id == QueueItem.done_line)
+        .where(
+            Queue.dataset_id == dataset_id,
+            or_(QueueItem.is_random, Queue.recipe.in_(RANDOM_RECIPES)),
+            QueueItem.wants > 0,
+            _is_own(),
+        )
+    )
+    return list(session.execute(query))
+
+
+def list_decided(session: Session, dataset_id: int) -> Sequence[int]:
+    """The images that somebody has settled, from an index alone."""
+    query = select(Image.id).where(Image.dataset_id == dataset_id, Image.decided_at > _BEFORE_ALL)
+    return session.scalars(query).all()
+
+
+def count_labelled(session: Session, dataset_id: int) -> int:
+    """Images that carry a label as it was imported; indexes tell, but for images without a label."""
+    imported = select(func.count()).where(Image.dataset_id == dataset_id, Image.label_source == "imported")
+    bare = select(func.count()).where(
+        Image.dataset_id == dataset_id, Image.label_id.is_(None), Image.label_source == "imported"
+    )
+    return (session.scalar(imported) or 0) - (session.scalar(bare) or 0)
