@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
+from scipy.special import softmax, xlogy
 
 Probs = NDArray[np.floating[Any]]
 
@@ -54,6 +54,44 @@ def disagreement(probs_a: Probs, probs_b: Probs) -> NDArray[np.float32]:
     middle = (first + second) / 2
     gain = _bits(first).sum(1) / 2 + _bits(second).sum(1) / 2 - _bits(middle).sum(1)
     return _to_unit(gain)
+
+
+def bald(
+    probs: Probs, embeddings: Probs, *, labelled: NDArray[np.int64], rng: np.random.Generator, draws: int = 16
+) -> NDArray[np.float32]:
+    """What an image's label would tell about the head, in bits: 0 (nothing) up. Doubt that more labels cannot lift,
+    because the picture itself is ambiguous, does not count.
+
+    probs: float (N, K), rows sum to 1. embeddings: float (N, D). labelled: int64 (M,) rows whose labels are known.
+    The head's weights are taken to lie around the trained ones as a Laplace approximation says, class by class; its
+    outputs are drawn `draws` times. Returns float32 (N,). Random by `rng` alone.
+    Time O(N K (D + draws) + K D^3): 1 CPU s for 27,000 x 64 and 7 classes.
+    Raises ValueError if a value is not finite or no probability, or the rows differ.
+    Source: Houlsby et al. 2011 (BALD); Kristiadi et al. 2020 (Laplace approximation of the last layer).
+    """
+    values = _check(probs)
+    if len(embeddings) != len(values) or not np.isfinite(embeddings).all():
+        raise ValueError("embeddings must be one finite row for each image")
+    spread = _spread_of_logits(values, embeddings.astype(np.float64), labelled)
+    logits = np.log(np.maximum(values, 1e-6))
+    mean, within = np.zeros_like(values), np.zeros(len(values))
+    for _ in range(draws):
+        drawn = softmax(logits + spread * rng.standard_normal(values.shape), axis=1)
+        mean += drawn / draws
+        within -= _bits(drawn).sum(1) / draws
+    return np.maximum(-_bits(mean).sum(1) - within, 0).astype(np.float32)
+
+
+def _spread_of_logits(probs: Probs, embeddings: Probs, labelled: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard deviation of each logit, (N, K): wide where few labelled images lie near."""
+    points = np.c_[embeddings, np.ones(len(embeddings))]  # (N, D + 1)
+    known, size = points[labelled], points.shape[1]
+    spread = np.empty(probs.shape)
+    for column in range(probs.shape[1]):
+        share = probs[labelled, column]
+        precision = (known * (share * (1 - share))[:, None]).T @ known + np.eye(size)
+        spread[:, column] = np.sqrt(np.einsum("nd,nd->n", points @ np.linalg.inv(precision), points))
+    return spread
 
 
 def _bits(values: NDArray[np.float64]) -> NDArray[np.float64]:
