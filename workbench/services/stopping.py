@@ -165,7 +165,7 @@ def _gather(counts: Floats, offsets: Floats, features: Floats) -> tuple[Floats, 
     by_rank = np.argsort(np.argsort(offsets, kind="stable"), kind="stable") * strips // len(offsets)
     cells = np.arange(len(offsets)) * strips // len(offsets) * strips + by_rank
     _, cells = np.unique(cells, return_inverse=True)
-    members: Floats = np.bincount(cells, counts)
+    members = np.asarray(np.bincount(cells, counts), np.float64)
     sums = np.zeros((len(members), features.shape[1]))
     np.add.at(sums, cells, features * counts[:, None])
     means: Floats = np.bincount(cells, counts * offsets) / members

@@ -9,7 +9,7 @@ from flask import current_app, session
 from workbench.models import Class, Dataset, Image, Queue, QueueItem
 from workbench.queries import datasets
 from workbench.queries import queues as queries
-from workbench.services import cards, history, protection
+from workbench.services import cards, history, outlooks, protection
 from workbench.services.history import Recent
 from workbench.web.accounts import me
 from workbench.web.boundary import db, home, render_block
@@ -43,6 +43,7 @@ class Desk:
         self.queue = queue
         self.classes = datasets.list_classes(db(), dataset.id)
         self.progress = queries.get_progress(db(), queue)
+        self.outlook = outlooks.look(db(), home(), dataset, [queue]).get(queue.id)
 
     def render(self, item: QueueItem | None, *, conflict: str = "", problem: str = "") -> str:
         """The card of an item, or the ending of the queue, as a fragment. The strip stays with whoever shows it."""
@@ -51,7 +52,7 @@ class Desk:
         )
 
     def render_progress(self) -> str:
-        return str(_pieces().progress_line(self.progress, self.queue))
+        return str(_pieces().progress_line(self.progress, self.queue, self.outlook, outlooks.get_worth(me())))
 
     def render_recent(self, saved: Mapping[str, Told | None]) -> dict[str, str]:
         """Action -> its entry of the strip. saved: what is known of each; what is not is looked up in the log."""
@@ -82,6 +83,8 @@ class Desk:
             "card": shown,
             "ending": None if shown else cards.make_ending(db(), dataset, classes, queue=queue, user=me()),
             "progress": self.progress,
+            "outlook": self.outlook,
+            "worth": outlooks.get_worth(me()),
             "blind": blind,
             "wants_blind": bool(session.get("blind")),
             "verdict": cards.find_verdict(db(), dataset, shown.image) if shown and is_settled and not blind else None,

@@ -10,10 +10,10 @@ from flask.typing import ResponseReturnValue
 from workbench.errors import Conflict, Invalid
 from workbench.models import Class, Dataset, Queue, utc_now
 from workbench.queries import queues as queries
-from workbench.services import decisions, protection, sweeps
+from workbench.services import decisions, outlooks, protection, sweeps
 from workbench.services.sweeps import Settled, Sweep
 from workbench.web.accounts import me, needs
-from workbench.web.boundary import db, done, page, say, wants_json
+from workbench.web.boundary import db, done, home, page, say, wants_json
 from workbench.web.image_forms import read_force
 from workbench.web.loaders import load_class, load_dataset, load_queue
 
@@ -56,8 +56,13 @@ def settle(name: str, queue_id: int) -> ResponseReturnValue:
         return _refuse(dataset, queue, cls, marks, error)
     said = _tell(settled)
     if wants_json():
-        progress = queries.get_progress(db(), queue)
-        told = page("review/_settled.html", dataset=dataset, queue=queue, progress=progress, missed=settled.missed)
+        told = page(
+            "review/_settled.html",
+            dataset=dataset,
+            queue=queue,
+            missed=settled.missed,
+            **_tell_progress(dataset, queue),
+        )
         return {"sentence": said, "number": settled.number, "html": told.get_data(as_text=True)}
     for one in settled.missed[:2]:
         theirs, mine = (cls.name if cls else "excluded" for cls in (one.label, one.mine))
@@ -146,12 +151,21 @@ def _render(dataset: Dataset, queue: Queue, shown: Sweep, **data: Any) -> Respon
         queue=queue,
         sweep=shown,
         tally=sweeps.count_marks(shown),
-        progress=queries.get_progress(db(), queue),
+        **_tell_progress(dataset, queue),
         guarded=protection.is_guarded(dataset, queue, [cell.image for cell in shown.cells]),
         forced=request.form.get("forced", ""),
         reason="",
         **{"problem": "", **data},
     )
+
+
+def _tell_progress(dataset: Dataset, queue: Queue) -> dict[str, Any]:
+    """How far the queue is, and what is left in it."""
+    return {
+        "progress": queries.get_progress(db(), queue),
+        "outlook": outlooks.look(db(), home(), dataset, [queue]).get(queue.id),
+        "worth": outlooks.get_worth(me()),
+    }
 
 
 def _read_cursor() -> int:
