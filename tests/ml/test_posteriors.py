@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
-from ml.posteriors import learn_posterior
+from ml.posteriors import learn_beliefs, learn_posterior
 
 NONE = np.empty(0, np.int64)
 
@@ -52,13 +53,38 @@ def test_verdicts_teach_where_wrong_labels_belong() -> None:
     assert loss[0] < loss[1] - 0.1
 
 
-def test_verdicts_that_name_no_class_or_confirm_the_label_teach_no_moves() -> None:
-    probs, given, truth, p_wrong = draw(200)
+def test_beliefs_rank_wrong_labels_better_than_the_model_does() -> None:
+    probs, given, truth, _ = draw()
+    rows = np.arange(300)
+    found = learn_beliefs(probs, given, verdict_rows=rows, verdict_classes=truth[rows])
+    unseen = np.arange(300, len(given))
+    wrong = given[unseen] != truth[unseen]
+    ranked = [average_precision_score(wrong, 1 - each[unseen, given[unseen]]) for each in (found.probs, probs)]
+    assert ranked[0] > ranked[1] + 0.1
+    np.testing.assert_allclose(found.probs.sum(1), 1, atol=1e-9)
+    own = found.crossed[rows, truth[rows]]
+    assert np.log(own).mean() > np.log(probs[rows, truth[rows]]).mean()
+
+
+def test_verdicts_that_name_no_class_teach_nothing() -> None:
+    probs, given, truth, _ = draw(200)
     rows = np.arange(200)
-    said = np.where(given == truth, given, -1)
-    taught = learn_posterior(probs, given, p_wrong=p_wrong, verdict_rows=rows, verdict_classes=said)
-    plain = learn_posterior(probs, given, p_wrong=p_wrong, verdict_rows=NONE, verdict_classes=NONE)
-    np.testing.assert_array_equal(taught, plain)
+    nothing = learn_beliefs(probs, given, verdict_rows=rows, verdict_classes=np.full(200, -1))
+    np.testing.assert_allclose(nothing.probs, probs, atol=1e-12)
+    assert np.isnan(nothing.crossed).all()
+    half = np.where(rows % 2 == 0, truth[rows], -1)
+    mixed = learn_beliefs(probs, given, verdict_rows=rows, verdict_classes=half)
+    alone = learn_beliefs(probs, given, verdict_rows=rows[::2], verdict_classes=truth[rows[::2]])
+    np.testing.assert_array_equal(mixed.probs, alone.probs)
+
+
+def test_where_noise_follows_no_class_nothing_particular_is_learned() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, 400)
+    given = np.where(rng.random(400) < 0.2, rng.integers(0, 4, 400), truth)
+    probs = 0.6 * np.eye(4)[truth] + 0.4 * rng.dirichlet(np.ones(4), 400)
+    found = learn_beliefs(probs, given, verdict_rows=np.arange(200), verdict_classes=truth[:200])
+    assert found.strength >= 3
 
 
 def test_the_same_again_is_the_same() -> None:
@@ -75,5 +101,5 @@ def test_one_class_and_shapes_that_differ() -> None:
         np.ones((3, 1)), np.zeros(3, int), p_wrong=np.full(3, 0.5), verdict_rows=NONE, verdict_classes=NONE
     )
     np.testing.assert_array_equal(one, np.ones((3, 1)))
-    with pytest.raises(ValueError, match="one row for each image"):
+    with pytest.raises(ValueError, match="one value for each image"):
         learn_posterior(np.ones((3, 2)) / 2, NONE, p_wrong=np.zeros(3), verdict_rows=NONE, verdict_classes=NONE)
