@@ -18,7 +18,7 @@ from workbench.errors import Frozen, Invalid, NothingToReview
 from workbench.models import Attribute, Class, Dataset, Image, QueueItem, User, utc_now
 from workbench.queries import queues as queries
 from workbench.queries.image_lists import MARKS, NONE, SORTS, ImageFilter
-from workbench.services import cards, decisions, freezing, image_filters, protection, queues, sweeps
+from workbench.services import cards, decisions, freezing, image_filters, protection, queue_plans, queues, sweeps
 
 NAMES = {1: "cat", 2: "dog", 3: "none", 4: "a=b: ü"}
 
@@ -100,12 +100,12 @@ def test_a_filter_by_prediction_asks_about_the_prediction(
 
 def test_the_first_ten_thousand_are_taken(session: Session, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_pets(session, per_class=5, name="many")
-    monkeypatch.setattr(queues, "RECIPES", {**queues.RECIPES, "filter": _shortened(7)})
+    monkeypatch.setattr(queue_plans, "RECIPES", {**queue_plans.RECIPES, "filter": _shortened(7)})
     assert len(build(session, home, dataset)) == 7
 
 
 def _shortened(most: int) -> Any:
-    return replace(queues.RECIPES["filter"], default_limit=most)
+    return replace(queue_plans.RECIPES["filter"], default_limit=most)
 
 
 @pytest.mark.parametrize(

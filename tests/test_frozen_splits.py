@@ -19,6 +19,7 @@ from workbench.queries import datasets as dataset_queries
 from workbench.queries import queues as queue_queries
 from workbench.queries import runs as run_queries
 from workbench.services import (
+    automatic_queues,
     bulk_decisions,
     cards,
     checks,
@@ -26,6 +27,7 @@ from workbench.services import (
     decisions,
     evaluations,
     freezing,
+    queue_plans,
     queues,
     runs,
     splits,
@@ -183,13 +185,13 @@ def test_queues_of_flags_leave_frozen_images_out(
 ) -> None:
     freeze(session, pets, alice)
     for recipe, params in (("label_issues", {}), ("confusion", {"cell": "cat:dog"}), ("uncertain", {})):
-        plan = queues.plan_queue(session, home, dataset=pets, recipe=recipe, run=run, **params)
+        plan = queue_plans.plan_queue(session, home, dataset=pets, recipe=recipe, run=run, **params)
         assert plan.without == "test"
         frozen = {image.id for image in images_of(session, pets, "test")}
         assert frozen & set(plan.image_ids) == set()
         with pytest.raises(Invalid, match="random sample"):
-            queues.plan_queue(session, home, dataset=pets, recipe=recipe, run=run, split="test", **params)
-    for plan in queues.plan_automatic(session, home, dataset=pets, run=run):
+            queue_plans.plan_queue(session, home, dataset=pets, recipe=recipe, run=run, split="test", **params)
+    for plan in automatic_queues.plan_automatic(session, home, dataset=pets, run=run):
         assert frozen & set(plan.image_ids) == set()
 
 
@@ -228,7 +230,7 @@ def answer(session: Session, item: QueueItem, user: User, *, forced: str = "", v
 
 def build_forced(session: Session, home: Home, dataset: Dataset, run: Run) -> tuple[Queue, QueueItem]:
     """A queue of flags that holds images of the frozen split, and the first of those."""
-    plan = queues.plan_queue(session, home, dataset=dataset, recipe="label_issues", run=run, force=True)
+    plan = queue_plans.plan_queue(session, home, dataset=dataset, recipe="label_issues", run=run, force=True)
     queue = queues.open_queue(session, plan)
     query = select(QueueItem).join(Image).where(QueueItem.queue_id == queue.id, Image.split == dataset.frozen_split)
     return queue, session.scalars(query).one()

@@ -27,7 +27,17 @@ def run_id(database: Database, home: Home) -> int:
 
 def test_build_list_and_items(run: Run, run_id: int) -> None:
     built = run("queue", "build", "label-issues", "--dataset", "pets", "--limit", "2", "--json")
-    assert (built.status, built.document) == (0, {"queue": 1, "recipe": "label_issues", "size": 2, "without": None})
+    assert (built.status, built.document) == (
+        0,
+        {
+            "queue": 1,
+            "recipe": "label_issues",
+            "size": 2,
+            "random": 0,
+            "expected_hits": 1.25,
+            "without": None,
+        },
+    )
 
     (row,) = run("queue", "list", "--dataset", "pets", "--json").document["queues"]
     assert {key: row[key] for key in ("queue", "recipe", "open", "done")} == {

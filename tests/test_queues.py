@@ -15,7 +15,7 @@ from workbench.db import Database
 from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset, Image, Queue, QueueItem, Run, User, utc_now
 from workbench.queries import queues as queries
-from workbench.services import datasets, decisions, leases, queues
+from workbench.services import automatic_queues, datasets, decisions, leases, queue_mixing, queues
 from workbench.services.predictions import Predictions, save_predictions
 
 NOW = utc_now()
@@ -238,7 +238,7 @@ def test_a_promoted_run_replaces_the_automatic_queues_and_leaves_others(
     # cat cat dog dog owl owl; the second cat and the first owl are taken for dogs
     probs = [[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.6, 0.3], [0.1, 0.7, 0.2], [0.0, 0.1, 0.9]]
     own = make_queue(session, home, pets)
-    first = queues.rebuild_automatic(session, home, dataset=pets, run=make_run(session, home, pets, probs))
+    first = automatic_queues.rebuild_automatic(session, home, dataset=pets, run=make_run(session, home, pets, probs))
     assert [(queue.recipe, queue.title, queue.size) for queue in first] == [
         ("label_issues", "Label issues", 2),
         ("confusion", "Labelled cat, predicted dog", 1),
@@ -247,7 +247,7 @@ def test_a_promoted_run_replaces_the_automatic_queues_and_leaves_others(
     ]
 
     decisions.decide(session, image=images_of(session, pets)[1], user=bob, verdict="confirm")
-    second = queues.rebuild_automatic(session, home, dataset=pets, run=make_run(session, home, pets, probs))
+    second = automatic_queues.rebuild_automatic(session, home, dataset=pets, run=make_run(session, home, pets, probs))
     assert [(queue.recipe, queue.size) for queue in second] == [("label_issues", 1), ("confusion", 1), ("uncertain", 5)]
     assert [row.queue.id for row in queries.list_queues(session, pets.id)] == [
         *(queue.id for queue in reversed(second)),
@@ -259,7 +259,9 @@ def test_a_run_that_has_seen_everything_opens_only_the_uncertain_queue(
     session: Session, home: Home, pets: Dataset
 ) -> None:
     run = make_run(session, home, pets, [[0.2, 0.5, 0.3]] * 6, out_of_sample=False)
-    assert [queue.recipe for queue in queues.rebuild_automatic(session, home, dataset=pets, run=run)] == ["uncertain"]
+    assert [queue.recipe for queue in automatic_queues.rebuild_automatic(session, home, dataset=pets, run=run)] == [
+        "uncertain"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,7 @@ def test_leases_last_ten_minutes() -> None:
 def test_expected_hits_are_not_thinned_by_images_without_p_wrong(
     p_wrong: list[float] | None, expected: float | None
 ) -> None:
-    found = queues._expect_hits(None if p_wrong is None else np.array(p_wrong, np.float32))
+    found = queue_mixing.expect_hits(None if p_wrong is None else np.array(p_wrong, np.float32))
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
 
 

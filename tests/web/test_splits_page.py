@@ -12,7 +12,7 @@ from workbench.config import Home
 from workbench.db import Database
 from workbench.models import Attribute, Dataset, DuplicatePair, Image, Job, User
 from workbench.queries import datasets
-from workbench.services import decisions, duplicates, freezing, queues, splits, users
+from workbench.services import decisions, duplicates, freezing, queue_plans, queues, splits, users
 from workbench.services.decisions import Line
 from workbench.services.splits import SplitRequest
 
@@ -208,7 +208,7 @@ def freeze_with_queue(database: Database, home: Home) -> tuple[int, int]:
     with database.write() as session:
         dataset = get_pets(session)
         freezing.freeze(session, dataset=dataset, user=get_alice(session))
-        plan = queues.plan_queue(session, home, dataset=dataset, recipe="label_issues", force=True)
+        plan = queue_plans.plan_queue(session, home, dataset=dataset, recipe="label_issues", force=True)
         queue = queues.open_queue(session, plan)
         from workbench.queries.queues import list_items
 

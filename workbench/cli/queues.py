@@ -9,7 +9,8 @@ from workbench.errors import Invalid
 from workbench.models import QueueItem
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import queues as queries
-from workbench.services import queues
+from workbench.services import automatic_queues, queue_plans, queues
+from workbench.services.queue_plans import RANDOM_SHARE
 from workbench.services.recipes import RECIPES, read_recipe
 
 
@@ -29,6 +30,14 @@ def queue() -> None:
 @click.option("--opinions", type=int, default=1, show_default=True, help="Reviewers asked about each image, blind.")
 @click.option("--blind", is_flag=True, help="Hide label and predictions until the image is decided.")
 @click.option("--gold", type=float, default=0, metavar="PERCENT", help="Hidden gold images for every hundred items.")
+@click.option(
+    "--random",
+    type=float,
+    default=RANDOM_SHARE,
+    show_default=True,
+    metavar="PERCENT",
+    help="Images drawn at random for every hundred that a model chose.",
+)
 @click.option("--force", is_flag=True, help="Take images of a frozen split too; deciding on them needs a reason.")
 def build(
     bench: Workbench,
@@ -52,18 +61,26 @@ def build(
     with bench.database.read() as session:
         found = dataset_queries.get_dataset(session, dataset)
         run = queries.get_run(session, found, run_id) if RECIPES[name].needs_run else None
-        plan = queues.plan_queue(
+        plan = queue_plans.plan_queue(
             session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, **asking, **params
         )
     with bench.database.write() as session:
         made = queues.open_queue(session, plan)
-        document = {"queue": made.id, "recipe": made.recipe, "size": made.size, "without": plan.without}
+        document = {
+            "queue": made.id,
+            "recipe": made.recipe,
+            "size": made.size - plan.drawn,
+            "random": plan.drawn,
+            "expected_hits": made.expected_hits,
+            "without": plan.without,
+        }
     bench.record("queue_built", dataset=dataset, title=plan.title, size=plan.size)
     left_out = f" The images of {plan.without}, which is frozen, are left out." if plan.without else ""
-    bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images.{left_out}")
+    drawn = f", {plan.drawn} of them drawn at random" if plan.drawn else ""
+    bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images{drawn}.{left_out}")
 
 
-_OPTIONS = ("dataset", "recipe", "run", "limit", "title", "automatic", "opinions", "blind", "gold", "force")
+_OPTIONS = ("dataset", "recipe", "run", "limit", "title", "automatic", "opinions", "blind", "gold", "random", "force")
 
 
 def read_settings(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -93,6 +110,9 @@ def list_(bench: Workbench, dataset: str, closed: bool) -> None:
                 "run": row.queue.run_id,
                 "open": row.open,
                 "done": row.done,
+                "automatic": row.queue.automatic,
+                "replaced": automatic_queues.is_superseded(row.queue, found),
+                "expected_hits": row.queue.expected_hits,
             }
             for row in queries.list_queues(session, found.id, closed=closed)
         ]
@@ -104,10 +124,10 @@ def list_(bench: Workbench, dataset: str, closed: bool) -> None:
 @click.argument("queue_id", metavar="QUEUE", type=int)
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many.")
 def items(bench: Workbench, queue_id: int, limit: int | None) -> None:
-    """What stands in QUEUE, in its order, done or not."""
+    """What stands in QUEUE, done or not: what its recipe chose, in its order, then what was drawn at random."""
     with bench.database.read() as session:
         found = queries.get_queue(session, queue_id)
-        rows = [describe_item(item) for item in queries.list_items(session, queue_id, limit=limit)]
+        rows = [describe_item(item) for item in queries.list_ranked(session, queue_id, limit=limit)]
         document = {"queue": found.id, "recipe": found.recipe, "items": rows}
     bench.answer(document, "\n".join(f"{row['image']:>7}  {row['path']}  {row['reason']}" for row in rows))
 
@@ -121,6 +141,7 @@ def describe_item(item: QueueItem) -> dict[str, Any]:
         "score": item.score,
         "p_wrong": item.p_wrong,
         "reason": item.reason,
+        "random": item.is_random,
         "done": item.done_action is not None,
         "group": item.group_id,
     }

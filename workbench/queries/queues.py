@@ -4,13 +4,13 @@ import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from workbench.errors import NotFound
-from workbench.models import Dataset, Image, Opinion, Queue, QueueItem, Run
+from workbench.models import Dataset, Decision, Image, Opinion, Queue, QueueItem, Run
 
 LEASE = timedelta(minutes=10)
 RECENT = 50  # the decisions from which the present hit rate is told
@@ -68,9 +68,55 @@ def list_queues(session: Session, dataset_id: int, *, closed: bool = False) -> l
 
 
 def list_automatic(session: Session, dataset_id: int) -> list[Queue]:
-    """The open queues that were built by themselves."""
+    """The open queues that were built by themselves, oldest first."""
     query = select(Queue).where(Queue.dataset_id == dataset_id, Queue.automatic, Queue.closed_at.is_(None))
+    return list(session.scalars(query.order_by(Queue.id)))
+
+
+def list_automatic_of(session: Session, dataset_id: int, *, run_id: int) -> list[Queue]:
+    """What a run opened by itself, closed or not, oldest first."""
+    query = select(Queue).where(Queue.dataset_id == dataset_id, Queue.automatic, Queue.run_id == run_id)
+    return list(session.scalars(query.order_by(Queue.id)))
+
+
+def list_superseded(session: Session, *, now: datetime) -> list[Queue]:
+    """Open queues that another run than the promoted one opened by itself, and on which nobody is."""
+    query = (
+        select(Queue)
+        .join(Dataset, Dataset.id == Queue.dataset_id)
+        .where(
+            Queue.automatic,
+            Queue.closed_at.is_(None),
+            Queue.run_id.is_distinct_from(Dataset.promoted_run_id),
+            ~_is_held(now),
+        )
+    )
     return list(session.scalars(query))
+
+
+def _is_held(now: datetime) -> ColumnElement[bool]:
+    """Whether somebody has an item of the queue on the screen."""
+    held = select(QueueItem.id).where(
+        QueueItem.queue_id == Queue.id,
+        QueueItem.lease_user_id.is_not(None),
+        QueueItem.lease_until.between(now, now + 2 * LEASE),
+        QueueItem.done_action.is_(None),
+    )
+    return held.exists()
+
+
+def list_settled_since(session: Session, dataset_id: int, *, after_line: int) -> set[int]:
+    """Images that a line after that one concerns and that are settled or excluded now."""
+    query = (
+        select(Image.id)
+        .join(Decision, Decision.image_id == Image.id)
+        .where(
+            Decision.dataset_id == dataset_id,
+            Decision.id > after_line,
+            or_(Image.label_source != "imported", Image.status == "excluded"),
+        )
+    )
+    return set(session.scalars(query))
 
 
 def list_items(
@@ -83,11 +129,58 @@ def list_items(
     return list(session.scalars(query.options(*_WITH_IMAGE).order_by(QueueItem.position).limit(limit)))
 
 
+def list_ranked(session: Session, queue_id: int, *, limit: int | None) -> list[QueueItem]:
+    """What the recipe chose, in its order, then what chance chose; with image, label and suggestion. One statement."""
+    query = select(QueueItem).where(QueueItem.queue_id == queue_id)
+    ranked = query.order_by(QueueItem.is_random, QueueItem.position).limit(limit)
+    return list(session.scalars(ranked.options(*_WITH_IMAGE)))
+
+
 _WITH_IMAGE = (
     joinedload(QueueItem.image).joinedload(Image.label),
     joinedload(QueueItem.given),
     joinedload(QueueItem.suggested),
 )
+
+
+class Waiting(NamedTuple):
+    """An item that nobody has answered. lease_until: when a reviewer's hold on it ends or ended, none if nobody's."""
+
+    id: int
+    image_id: int
+    is_random: bool
+    lease_until: datetime | None
+
+
+def list_waiting(session: Session, queue_id: int) -> list[Waiting]:
+    """The open items in their order, gold left out; light rows, however long the queue is."""
+    query = (
+        select(QueueItem.id, QueueItem.image_id, QueueItem.is_random, QueueItem.lease_until)
+        .where(QueueItem.queue_id == queue_id, QueueItem.done_action.is_(None), QueueItem.wants != 0)
+        .order_by(QueueItem.position)
+    )
+    return [Waiting(*row) for row in session.execute(query)]
+
+
+def list_item_images(session: Session, queue_id: int) -> dict[int, bool]:
+    """Image id -> whether chance chose it, of all items."""
+    query = select(QueueItem.image_id, QueueItem.is_random).where(QueueItem.queue_id == queue_id)
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def get_last_position(session: Session, queue_id: int) -> int:
+    return session.scalar(select(func.max(QueueItem.position)).where(QueueItem.queue_id == queue_id)) or 0
+
+
+def expect_hits(session: Session, queue: Queue) -> float | None:
+    """The hits so far and those expected of the open items; none where P(wrong) of most of these is unknown."""
+    query = select(func.count(), func.count(QueueItem.p_wrong), func.sum(QueueItem.p_wrong)).where(
+        QueueItem.queue_id == queue.id, QueueItem.done_action.is_(None), QueueItem.wants != 0
+    )
+    waiting, known, total = session.execute(query).one()
+    if not waiting:
+        return float(queue.hits)
+    return None if total is None or 2 * known < waiting else queue.hits + total / known * waiting
 
 
 def list_free_items(

@@ -7,7 +7,7 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from workbench.errors import Invalid, NothingToReview
-from workbench.services import activities, queues
+from workbench.services import activities, queue_plans, queues
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_writing, db, done, find_shown_page, home, say
 from workbench.web.loaders import load_dataset, load_queue, load_run
@@ -24,7 +24,7 @@ def build(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
     run_id = request.form.get("run", type=int)
     try:
-        plan = queues.plan_queue(
+        plan = queue_plans.plan_queue(
             db(),
             home(),
             dataset=dataset,
@@ -40,7 +40,8 @@ def build(name: str) -> ResponseReturnValue:
     queue = queues.open_queue(db(), plan)
     activities.record(db(), user=me(), kind="queue_built", dataset=dataset, title=queue.title, size=queue.size)
     view = "sweeps.show" if request.form.get("view") == "sweep" else "review.card"
-    said = f"{queue.title}: {queue.size:,} images to look at."
+    drawn = f", {plan.drawn} of them drawn at random" if plan.drawn else ""
+    said = f"{queue.title}: {queue.size:,} images to look at{drawn}."
     if plan.without:
         said += f" Those of {plan.without}, which is frozen, are left out."
     return done(url_for(view, name=name, queue_id=queue.id), said)

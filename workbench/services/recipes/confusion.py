@@ -3,16 +3,21 @@
 import numpy as np
 
 from workbench.errors import Invalid
-from workbench.services.recipes.pool import Candidates, Pool, Recipe, read_predictions, top
+from workbench.services.recipes.pool import Candidates, Pool, Recipe, believe_wrong, read_predictions
 
 
 def find(pool: Pool, *, cell: str = "") -> Candidates:
-    """cell: "TRUE:PREDICTED", two class names. The most confident predictions come first."""
+    """cell: "TRUE:PREDICTED", two class names.
+
+    The labels that are most probably wrong come first; then, the most confident first, images that the run was trained
+    on, which it cannot judge.
+    """
     true_id, predicted_id = read_cell(pool, cell)
     said = read_predictions(pool)
     confidence = said.confidence
     rows = np.flatnonzero((pool.label_ids == true_id) & (said.predicted_ids == predicted_id))
-    rows = rows[top(confidence[rows], pool.image_ids[rows])]
+    p_wrong = believe_wrong(pool)
+    rows = rows[np.lexsort((pool.image_ids[rows], -confidence[rows], -np.nan_to_num(p_wrong[rows])))]
     true, predicted = pool.name(true_id), pool.name(predicted_id)
 
     def reason(item: int) -> str:
@@ -22,7 +27,7 @@ def find(pool: Pool, *, cell: str = "") -> Candidates:
 
     return Candidates(
         image_ids=pool.image_ids[rows],
-        scores=confidence[rows].astype(np.float32),
+        scores=np.where(np.isnan(p_wrong[rows]), confidence[rows], p_wrong[rows]).astype(np.float32),
         p_wrong=said.p_wrong[rows],
         suggested_ids=said.predicted_ids[rows],
         reason=reason,
@@ -40,12 +45,16 @@ def read_cell(pool: Pool, cell: str) -> tuple[int, int]:
 
 
 def worst_cells(pool: Pool, *, count: int) -> list[str]:
-    """The cells off the diagonal that hold most of the images the run has not seen, as TRUE:PREDICTED."""
-    said = read_predictions(pool)
-    wrong = said.out_of_sample & (pool.label_ids != 0) & (said.predicted_ids != pool.label_ids)
-    pairs = np.stack([pool.label_ids[wrong], said.predicted_ids[wrong]], axis=1)
-    cells, sizes = np.unique(pairs, axis=0, return_counts=True)
-    order = np.argsort(-sizes, kind="stable")[:count]
+    """The cells off the diagonal with the most wrong labels to be expected, as TRUE:PREDICTED.
+
+    Not those with the most confusions: where the labels are good, a confusion is the model's own mistake.
+    """
+    said, p_wrong = read_predictions(pool), believe_wrong(pool)
+    confused = np.flatnonzero(~np.isnan(p_wrong) & (said.predicted_ids != pool.label_ids))
+    pairs = np.stack([pool.label_ids[confused], said.predicted_ids[confused]], axis=1)
+    cells, cell_of = np.unique(pairs, axis=0, return_inverse=True)
+    expected = np.bincount(cell_of.ravel(), p_wrong[confused], minlength=len(cells))
+    order = np.argsort(-expected, kind="stable")[:count]
     return [f"{pool.name(int(true))}:{pool.name(int(predicted))}" for true, predicted in cells[order]]
 
 
@@ -55,7 +64,7 @@ def title(pool: Pool, *, cell: str = "") -> str:
 
 
 RECIPE = Recipe(
-    about="Images of one cell of the confusion matrix, the most confident predictions first.",
+    about="Images of one cell of the confusion matrix, the labels that are most probably wrong first.",
     find=find,
     title=title,
     params={"cell": str},

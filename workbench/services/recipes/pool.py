@@ -97,6 +97,18 @@ def read_predictions(pool: Pool) -> Predictions:
     return pool.predictions
 
 
+def believe_wrong(pool: Pool) -> NDArray[np.float32]:
+    """P(wrong) of each label, float32 (N,); NaN where there is none or the run was trained on the image.
+
+    Where a file of old says nothing, what the label's own class leaves to the others stands for it.
+    """
+    said = read_predictions(pool)
+    is_given = said.class_ids[None, :] == pool.label_ids[:, None]  # (N, K)
+    given_p = (said.probs.astype(np.float32) * is_given).sum(1)
+    judged = said.out_of_sample & (pool.label_ids != 0)
+    return np.where(judged, np.where(np.isnan(said.p_wrong), 1 - given_p, said.p_wrong), np.nan).astype(np.float32)
+
+
 def top(scores: NDArray[Any], image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """The order from the highest score down, ties by image id. scores: (N,), NaN last. Returns rows, int64 (N,)."""
     order: NDArray[np.int64] = np.lexsort((image_ids, -np.nan_to_num(scores, nan=-np.inf)))
