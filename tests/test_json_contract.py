@@ -102,6 +102,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "evaluate on": ("evaluate", "1", "--on", source / "test"),
         "predict": ("predict", "1", source / "test"),
         "predictions import": ("predictions", "import", write_predictions(folder / "elsewhere.csv", source), *data),
+        "map": ("map", *data),
         "study run": ("study", "run", folder / "pair.toml", *data),
         "study search": (
             *("study", "search", *data, "--method", "grid", "--range", "seed=3", "--set", "epochs=1", *TINY),
@@ -359,6 +360,7 @@ CONTRACT: dict[str, Any] = {
     "evaluate against": EVALUATED_INSIDE | {"against": COMPARED},
     "evaluate on": EVALUATED | {"refused": REFUSED},
     "control": TRAINED | {"promotion": type(None), "test": dict, "counts": dict},  # as of `train`
+    "map": {"dataset": str, "run": int, "method": str, "images": int, "regions": int, "seconds": NUMBER},
     "promote": {"run": int, "promoted": bool, "promotion": PROMOTION},
     "predict": {
         "run": int, "classes": [str], "refused": REFUSED,

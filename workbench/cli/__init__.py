@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "predictions": "workbench.cli.predictions:predictions",
     "explain": "workbench.cli.explaining:explain",
     "stress": "workbench.cli.explaining:stress",
+    "map": "workbench.cli.maps:map_",
     "study": "workbench.cli.studies:study",
     "learn": "workbench.cli.learning:learn",
     "queue": "workbench.cli.queues:queue",

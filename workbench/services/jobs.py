@@ -23,6 +23,7 @@ KINDS = {
     "consensus": "Work out the consensus",
     "explain": "Map where a run looks",
     "stress": "Put a run under stress",
+    "map": "Make the map",
     "learn": "Learn from verdicts",
 }
 

@@ -17,6 +17,7 @@ HANDLERS = {
     "consensus": "workbench.worker.consensus:build_consensus",
     "explain": "workbench.worker.explaining:explain_run",
     "stress": "workbench.worker.stressing:stress_run",
+    "map": "workbench.worker.mapping:make_map",
     "learn": "workbench.worker.learning:learn",
 }
 
