@@ -12,7 +12,7 @@ from ml.posteriors import learn_posterior
 from ml.verdicts import AMBIGUOUS, UNUSABLE, learn_p_wrong
 from workbench.config import Home
 from workbench.errors import Invalid
-from workbench.models import Dataset, Run
+from workbench.models import Dataset, Run, utc_now
 from workbench.models.states import merge_roots
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import decisions as log
@@ -23,6 +23,7 @@ from workbench.services.claims import hold
 from workbench.services.learning import is_due
 from workbench.services.posteriors import Posteriors, save_posteriors
 from workbench.services.predictions import Predictions, load_predictions
+from workbench.services.queue_refreshing import plan_refresh, refresh
 from workbench.worker.context import Context
 
 SEED = 0
@@ -54,6 +55,7 @@ def learn(context: Context, *, dataset: str) -> dict[str, Any]:
     with hold(context.home.run_folder(run_id) / "learning.lock", refusal=refusal):
         posteriors = learn_run(context, run_id)
         _show(context, posteriors)
+        _refresh_queues(context, dataset)
     return {
         "dataset": dataset,
         "run": run_id,
@@ -186,6 +188,13 @@ def _show(context: Context, posteriors: Posteriors) -> None:
     for chunk in _chunks(rows):
         with context.database.write() as session:
             run_queries.update_predicted(session, chunk)
+
+
+def _refresh_queues(context: Context, dataset: str) -> None:
+    with context.database.read() as session:
+        plan = plan_refresh(session, context.home, dataset=dataset_queries.get_dataset(session, dataset))
+    with context.database.write() as session:
+        refresh(session, plan, now=utc_now())
 
 
 def _chunks(rows: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:

@@ -22,8 +22,11 @@ from sqlalchemy.exc import OperationalError
 
 from workbench.config import Home
 from workbench.db import Database, open_database, sqlite_url
+from workbench.models import utc_now
 from workbench.queries import jobs as queries
+from workbench.queries.queues import list_superseded
 from workbench.services import learning
+from workbench.services.automatic_queues import close_superseded
 from workbench.worker.jobs import give_up, run_job
 
 _SWEEP_S = 0.4
@@ -72,6 +75,7 @@ def main(home_path: str) -> None:
             if time.monotonic() - looked_s > _LEARN_S:
                 looked_s = time.monotonic()
                 look_for_verdicts(database, home)
+                close_left_queues(database)
         except OperationalError as error:  # a full or busy disk, for now: what runs in other threads shall go on
             _log.warning("cannot look for jobs: %s", error.orig)
     hand_back(name)
@@ -144,6 +148,16 @@ def look_for_verdicts(database: Database, home: Home) -> None:
     if due:
         with database.write() as session:
             learning.ask_where_due(session, home)
+
+
+def close_left_queues(database: Database) -> None:
+    """What an earlier run opened by itself, once its last reviewer has left."""
+    now = utc_now()
+    with database.read() as session:
+        left = list_superseded(session, now=now)
+    if left:
+        with database.write() as session:
+            close_superseded(session, now=now)
 
 
 def _find_workflows(ids: Sequence[str]) -> dict[str, WorkflowStatus]:
