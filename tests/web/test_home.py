@@ -164,7 +164,7 @@ def test_home_costs_the_same_for_1_and_3_queues(browser_as: BrowserAs, database:
         with counted(database) as statements:
             browser.get("/d/pets/")
         costs.append(len(statements))
-    assert costs[0] == costs[1]
+    assert costs[1] <= costs[0]  # what is left in the data set is known the second time
 
 
 def test_a_viewer_is_offered_nothing_that_changes_the_data_set(browser_as: BrowserAs, database: Database) -> None:

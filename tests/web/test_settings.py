@@ -99,3 +99,25 @@ def test_digits_by_the_model_s_ranking(ann: Browser, database: Database, home: H
     ann.post(f"{CARD}/items/1/blind")
     hidden = re.findall(r'<button id="class_\d+".*?data-key="(\d)".*?<span class="name">(\w+)', read(ann, CARD))
     assert hidden == [("1", "cat"), ("2", "dog"), ("3", "owl")]
+
+
+def test_the_threshold_is_kept_and_the_card_tells_when_a_queue_falls_below_it(ann: Browser) -> None:
+    """Six labels, each wrong with 0.75: at most a hundred in a hundred, never fewer than ten."""
+    assert 'name="worth" class="worth" inputmode="numeric" pattern="[0-9]*" value="10"' in read(ann, "/settings")
+    assert "in 100</span>" not in read(ann, CARD)
+
+    assert ann.post("/settings", {"theme": "auto", "keys": "on", "worth": "100"}).status_code == 303
+
+    assert 'value="100"' in read(ann, "/settings")
+    assert re.search(r"next 6: about [345], below your 100 in 100", read(ann, CARD))
+    assert re.search(r"next 6: about [345], below your 100 in 100", read(ann, CARD + "/sweep"))
+    assert re.search(r"next 6: about [345], below your 100 in 100", read(ann, "/d/pets/"))
+
+
+@pytest.mark.parametrize("typed", ["101", "-1", "many", ""])
+def test_a_threshold_that_is_no_share_of_a_hundred_is_refused(ann: Browser, typed: str) -> None:
+    answer = ann.post("/settings", {"theme": "dark", "worth": typed})
+    page = answer.get_data(as_text=True)
+    assert (answer.status_code, f'value="{typed}"' in page) == (422, True)
+    assert "Give a whole number, 0 to 100." in page
+    assert '<html lang="en" data-theme="auto">' in read(ann, "/settings")

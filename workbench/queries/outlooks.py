@@ -14,7 +14,7 @@ _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def list_trails(session: Session, queue_ids: Sequence[int], *, stride: int = 1) -> list[Row[Any]]:
-    """(queue_id, p_wrong, is_random, done_line, hit, is_own) of the items of these queues, by position.
+    """(queue_id, p_wrong, is_random, given_id, suggested_id, done_line, hit, is_own) of the items of these queues, by position.
 
     P(wrong) as it stands now, of decided images too. is_own: of a decided item, whether it was decided in this queue.
     Hidden gold items are left out. stride: of open items only every so many, for queues that are very long.
@@ -24,6 +24,8 @@ def list_trails(session: Session, queue_ids: Sequence[int], *, stride: int = 1) 
             QueueItem.queue_id,
             func.coalesce(Image.p_wrong, QueueItem.p_wrong).label("p_wrong"),
             QueueItem.is_random,
+            QueueItem.given_id,
+            QueueItem.suggested_id,
             QueueItem.done_line,
             QueueItem.hit,
             _is_own().label("is_own"),

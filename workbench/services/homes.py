@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from workbench.config import Home
 from workbench.models import Class, Dataset, Job, Queue, Run, User, utc_now
 from workbench.models.states import undone_actions
 from workbench.queries import agreement, datasets, duplicates, planted
@@ -21,7 +22,9 @@ from workbench.queries import splits as split_queries
 from workbench.queries.duplicates import GroupCounts
 from workbench.queries.homes import Yield
 from workbench.queries.planted import Planted
+from workbench.services import outlooks
 from workbench.services.measures import wilson
+from workbench.services.stopping import Outlook, Range
 
 LAST = 200
 SECONDS_UNMEASURED = 4.0  # per decision, until there are enough decisions to measure
@@ -42,9 +45,12 @@ class QueueLine:
     minutes: float
     present: list[str]
     disputed: int = 0  # images that wait for a lead
+    outlook: Outlook | None = None  # what is left in it, none where nothing says
 
     @property
     def expected_hits(self) -> float | None:
+        if self.outlook is not None:
+            return self.outlook.left.expected
         return None if self.rate is None else self.rate * self.open
 
 
@@ -108,14 +114,15 @@ class Overview:
     planted: Planted | None
     jobs: list[Job]
     disputed: int  # images that wait for a lead
+    errors: Range | None  # wrong labels among the images that nobody has decided on
     step: Step
 
 
-def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
+def look(session: Session, home: Home, *, dataset: Dataset, user: User) -> Overview:
     """Everything on the home page, in a number of statements that does not grow with the data."""
     verdicts = queries.list_last_verdicts(session, dataset.id, limit=LAST)
     seconds = measure_seconds(verdicts)
-    lines, error_rate = _list_lines(session, dataset, seconds or SECONDS_UNMEASURED)
+    lines, error_rate = _list_lines(session, home, dataset, seconds or SECONDS_UNMEASURED)
     runs = queries.list_finished_runs(session, dataset.id)
     groups = duplicates.count_groups(session, dataset.id)
     open_groups = duplicates.count_groups(session, dataset.id, state="open")
@@ -141,6 +148,7 @@ def look(session: Session, *, dataset: Dataset, user: User) -> Overview:
         planted=planted.get_planted(session, dataset.id),
         jobs=jobs,
         disputed=disputed,
+        errors=outlooks.expect_errors(session, home, dataset),
         step=choose_step(
             user=user,
             coverage=coverage,
@@ -168,11 +176,14 @@ def measure_seconds(verdicts: Sequence[Row[Any]]) -> float | None:
     return median(thinking) if len(thinking) >= _ENOUGH else None
 
 
-def _list_lines(session: Session, dataset: Dataset, seconds: float) -> tuple[list[QueueLine], ErrorRate | None]:
+def _list_lines(
+    session: Session, home: Home, dataset: Dataset, seconds: float
+) -> tuple[list[QueueLine], ErrorRate | None]:
     rows = queue_queries.list_queues(session, dataset.id)
     yields = queries.list_yields(session, [row.queue.id for row in rows])
     present = queries.list_present(session, dataset.id, now=utc_now())
     disputed = queries.count_disputed(session, dataset.id)
+    ahead = outlooks.look(session, home, dataset, [row.queue for row in rows])
     lines = [
         QueueLine(
             queue=row.queue,
@@ -182,6 +193,7 @@ def _list_lines(session: Session, dataset: Dataset, seconds: float) -> tuple[lis
             minutes=(row.open - disputed.get(row.queue.id, 0)) * row.queue.opinions * seconds / 60,
             present=present.get(row.queue.id, []),
             disputed=disputed.get(row.queue.id, 0),
+            outlook=ahead.get(row.queue.id),
         )
         for row in rows
     ]
@@ -192,7 +204,7 @@ def _list_lines(session: Session, dataset: Dataset, seconds: float) -> tuple[lis
         if row.queue.recipe == "random" and row.queue.id in yields and not disputed.get(row.queue.id)
     ]
     # by what is left to find: three images that are surely wrong are worth less than a hundred that mostly are
-    lines.sort(key=lambda line: (line.open == 0, -line.open * (line.rate or 0), -line.queue.id))
+    lines.sort(key=lambda line: (line.open == 0, -(line.expected_hits or 0), -line.queue.id))
     return lines, _estimate(samples)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
-from workbench.errors import NotFound
+from workbench.errors import Invalid, NotFound
 from workbench.models import Dataset, Queue, User
 from workbench.queries import homes
 from workbench.queries import outlooks as queries
@@ -45,9 +45,11 @@ def get_worth(user: User) -> int:
     return found
 
 
-def is_worth_less(outlook: Outlook | None, worth: int) -> bool:
-    """Whether the next hundred images are expected to hold fewer wrong labels than somebody looks for."""
-    return outlook is not None and outlook.ahead.of > 0 and 100 * outlook.ahead.rate < worth
+def read_worth(typed: str) -> int:
+    """The threshold as somebody wrote it."""
+    if not typed.strip().isdecimal() or int(typed) > 100:
+        raise Invalid("That is no number of images in a hundred.", worth="Give a whole number, 0 to 100.")
+    return int(typed)
 
 
 def look(session: Session, home: Home, dataset: Dataset, queues: Sequence[Queue]) -> dict[int, Outlook]:
@@ -96,6 +98,8 @@ def _read_trails(session: Session, queues: Sequence[Queue]) -> dict[int, Trail]:
         is_done=is_done,
         is_hit=np.array([bool(row.hit) for row in rows], np.bool_),
         is_random=np.array([row.is_random for row in rows], np.bool_),
+        given=np.array([row.given_id or 0 for row in rows], np.int64),
+        suggested=np.array([row.suggested_id or 0 for row in rows], np.int64),
         counts=np.where(is_done, 1.0, float(stride)),
     )
     # what was decided elsewhere is neither open nor a fair draw from this queue
@@ -143,14 +147,17 @@ def _expect_errors(session: Session, home: Home, dataset: Dataset, *, learned: i
         return None
     verdicts = np.array([np.nan if row.p_wrong is None else row.p_wrong for row in drawn], np.float64)
     hits = np.array([bool(row.hit) for row in drawn], np.bool_)
+    size = len(verdicts) + len(values)
     trail = Trail(
         p_wrong=np.concatenate([verdicts, values]),
-        is_done=np.arange(len(verdicts) + len(values)) < len(verdicts),
+        is_done=np.arange(size) < len(verdicts),
         is_hit=np.concatenate([hits, np.zeros(len(values), np.bool_)]),
-        is_random=np.ones(len(verdicts) + len(values), np.bool_),
+        is_random=np.ones(size, np.bool_),
+        given=np.zeros(size, np.int64),
+        suggested=np.zeros(size, np.int64),
         counts=np.concatenate([np.ones(len(verdicts)), counts]),
     )
-    outlook = _estimate(trail, learned=learned)
+    outlook = _estimate(trail.take(trail.counts > 0), learned=learned)
     return outlook.left if outlook else None
 
 

@@ -19,15 +19,20 @@ LEVEL = 0.9
 AHEAD = 100  # images whose yield is told beforehand
 RECENT = 50  # verdicts from which the present hit rate is told
 UNKNOWN_P = 0.15  # the share of wrong labels where nobody knows anything
-_DRAWS = 1_000
+_DRAWS = 500
 _CELLS = 96  # open items are put together into about so many
 _BENDS = 5  # bumps along P(wrong), and as many along the queue
 _MOST_ROUNDS = 30
 
 # standard deviations of the correction, on the logit scale
-_LEVEL_SD = 0.9
-_LEVEL_SD_LEARNED = 0.3
-_LEARNED_HALF = 50  # verdicts after which P(wrong) has half of what can be learned about its level
+_LEVEL_SD = 0.6
+_LEVEL_SD_LEARNED = 0.25
+_LEARNED_HALF = 50  # verdicts after which half of what P(wrong) can be off is learned
+_GIVEN_SD = 0.9  # of a class whose labels are wrong more often, or less, than P(wrong) knows
+_GIVEN_SD_LEARNED = 0.4
+_GIVEN_LEARNED_HALF = 200
+_SUGGESTED_SD = 0.5
+_MOST_CLASSES = 12  # that have a level of their own, the most frequent ones
 _SLOPE_SD = 0.3
 _BEND_SD = 0.3
 _DRIFT_SD = 0.5
@@ -44,6 +49,8 @@ class Trail:
     is_done: NDArray[np.bool_]
     is_hit: NDArray[np.bool_]  # the verdict changed what the image was; false for open items
     is_random: NDArray[np.bool_]  # drawn from all images, not chosen by the recipe
+    given: NDArray[np.int64]  # id of the class that it carries, 0 for unknown
+    suggested: NDArray[np.int64]  # id of the class that it rather shows, 0 for unknown
     counts: Floats  # how many items each stands for; 1 unless a long queue was thinned out
 
     def take(self, kept: NDArray[np.bool_]) -> "Trail":
@@ -85,7 +92,7 @@ def look_ahead(trail: Trail, *, learned: int = 0, seed: int = 0) -> Outlook:
     rows = np.flatnonzero(~done)
     rng = np.random.default_rng(seed)
     weights = mean + rng.standard_normal((_DRAWS, len(mean))) @ spread.T  # (draws, D)
-    ahead = rows[: max(1, round(AHEAD / trail.counts[rows[0]]))] if len(rows) else rows
+    ahead = rows[: np.searchsorted(np.cumsum(trail.counts[rows]), AHEAD) + 1]
     decided = np.flatnonzero(done)[-RECENT:]
     return Outlook(
         left=_count(rows, trail, offsets, features, weights, rng),
@@ -101,9 +108,10 @@ def _describe(trail: Trail, *, learned: int) -> tuple[Floats, Floats, Floats]:
     offsets = logit(np.clip(np.where(known, trail.p_wrong, usual), 0.005, 0.995))
     place = np.linspace(-1, 1, len(offsets)) if len(offsets) else offsets
     own = ~trail.is_random
-    level_sd = np.hypot(_LEVEL_SD_LEARNED, _LEVEL_SD * np.sqrt(_LEARNED_HALF / (_LEARNED_HALF + learned)))
     parts = [
-        (np.ones((len(offsets), 1)), level_sd),
+        (np.ones((len(offsets), 1)), _narrow(_LEVEL_SD, _LEVEL_SD_LEARNED, learned / _LEARNED_HALF)),
+        (_indicate(trail.given), _narrow(_GIVEN_SD, _GIVEN_SD_LEARNED, learned / _GIVEN_LEARNED_HALF)),
+        (_indicate(trail.suggested), _SUGGESTED_SD),
         ((offsets - offsets.mean() if len(offsets) else offsets)[:, None], _SLOPE_SD),
         (_bumps(offsets, width=1.0), _BEND_SD),
         ((~known)[:, None], _BLIND_LEVEL_SD),
@@ -113,6 +121,17 @@ def _describe(trail: Trail, *, learned: int) -> tuple[Floats, Floats, Floats]:
     ]
     scales = np.concatenate([np.full(part.shape[1], sd) for part, sd in parts])
     return offsets, np.concatenate([part for part, _ in parts], axis=1, dtype=float), scales
+
+
+def _narrow(sd: float, learned_sd: float, halves: float) -> float:
+    """A deviation that what was learned takes away, but for a rest."""
+    return float(np.hypot(learned_sd, sd * np.sqrt(1 / (1 + halves))))
+
+
+def _indicate(classes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the most frequent classes each has, (N, at most _MOST_CLASSES); 0 is none."""
+    found, counts = np.unique(classes[classes != 0], return_counts=True)
+    return classes[:, None] == found[np.argsort(-counts, kind="stable")[:_MOST_CLASSES]]
 
 
 def _bumps(values: Floats, *, width: float) -> Floats:

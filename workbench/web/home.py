@@ -9,10 +9,10 @@ from flask.typing import ResponseReturnValue
 from workbench.models import Run
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import homes as queries
-from workbench.services import homes
+from workbench.services import homes, outlooks
 from workbench.services.recipes import RECIPES
 from workbench.web.accounts import me
-from workbench.web.boundary import db, page
+from workbench.web.boundary import db, home, page
 from workbench.web.loaders import load_dataset
 
 blueprint = Blueprint("home", __name__)
@@ -41,15 +41,16 @@ def datasets() -> ResponseReturnValue:
 @blueprint.get("/d/<name>/")
 def show(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
-    seen = homes.look(db(), dataset=dataset, user=me())
+    seen = homes.look(db(), home(), dataset=dataset, user=me())
     return page(
         "home.html",
         dataset=dataset,
         seen=seen,
         trend=draw_trend(seen.runs),
         classes=dataset_queries.list_open_classes(db(), dataset.id),
-        recipes={name: recipe for name, recipe in RECIPES.items() if not recipe.needs_matches},
+        recipes={name: recipe for name, recipe in RECIPES.items() if recipe.is_offered and not recipe.needs_matches},
         minutes=homes.timedelta_words,
+        worth=outlooks.get_worth(me()),
     )
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from workbench.errors import Invalid
-from workbench.services import activities, keys, users
+from workbench.services import activities, keys, outlooks, users
 from workbench.web.accounts import Visitor, me, me_or_none
 from workbench.web.boundary import db, done, page
 
@@ -37,17 +37,22 @@ def _show(*, status: int = 200, fields: dict[str, str] | None = None, problem: s
         actions=keys.ACTIONS,
         typed=keys.get_keys(me()) | typed,
         digits=request.form.get("digits", keys.get_digits(me())),
+        worth=request.form.get("worth", outlooks.get_worth(me())),
     )
 
 
 @blueprint.post("/settings")
 def save() -> ResponseReturnValue:
-    """Theme, single-key shortcuts, password."""
+    """Theme, single-key shortcuts, when a queue is hardly worth it any more, password."""
     user = me()
     theme = request.form.get("theme", "auto")
     if theme not in ("auto", "light", "dark"):
         raise Invalid("A theme is auto, light or dark.")
-    user.settings = {**user.settings, "theme": theme, "keys": request.form.get("keys") == "on"}
+    try:
+        worth = {"worth": outlooks.read_worth(request.form["worth"])} if "worth" in request.form else {}
+    except Invalid as error:
+        return _show(status=error.status, fields=error.fields)
+    user.settings = {**user.settings, "theme": theme, "keys": request.form.get("keys") == "on", **worth}
     if password := request.form.get("password", ""):
         try:
             users.set_password(user=user, password=password)
