@@ -155,9 +155,9 @@ def _learn(lesson: _Lesson) -> Posteriors:
     learned = learn_p_wrong(
         probs,
         lesson.given,
+        plain=np.where(lesson.given >= 0, said.p_wrong, np.nan),
         verdict_rows=lesson.rows,
         verdict_classes=lesson.classes,
-        is_random=lesson.is_random,
         seed=SEED,
     )
     posterior = learn_posterior(
