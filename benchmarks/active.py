@@ -1,11 +1,12 @@
-"""Replay of active learning on FER2013: each way to choose asks the votes for 1,000 labels a round, from 1,000 to 7,000.
+"""Replay of active learning on FER2013: each way to choose asks the votes for 1,000 labels a round, 1,000 to 7,000.
 
     python -m benchmarks.active TREE VOTES OUT [--seeds 0,1,2] [--strategies random,margin] [--table]
 
-TREE is the unpacked image folder with train/ and validation/, VOTES the file ferplus.csv. The oracle is the votes' winner;
-images without a winner are left out. Nothing else of the votes, and no given label, is seen by what chooses. Each round
-trains a small net anew on all labels so far; its probabilities and 64 compressed features choose the next thousand, just as
-the product's stored predictions do. OUT keeps every finished round: stopped, it goes on there. `--table` prints what is in OUT.
+TREE is the unpacked image folder with train/ and validation/, VOTES the file ferplus.csv. The oracle is the votes'
+winner; images without a winner are left out. Nothing else of the votes, and no given label, is seen by what chooses.
+Each round trains a small net on all labels so far, from the last round's weights, as the preset `retrain` does; its
+probabilities and 64 compressed features choose the next thousand, as a run's stored predictions do. OUT keeps every
+finished round: stopped, it goes on there. `--table` only prints what is in OUT.
 """
 
 import argparse
@@ -31,7 +32,10 @@ CLASSES = {"neutral": 0, "happiness": 1, "surprise": 2, "sadness": 3, "anger": 4
 OTHERS = ("contempt", "unknown", "NF")
 ROUND, MOST = 1000, 7000
 BATCH, RATE, SMOOTHING = 128, 0.008, 0.1
+FIRST_STEPS, STEPS = 250, 160  # of a round
 GOAL = 4900
+
+Weights = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,14 @@ def make_net() -> nn.Sequential:
     return nn.Sequential(body, nn.Linear(192, len(CLASSES)))
 
 
-def fit(data: Data, rows: NDArray[np.int64], *, seed: int) -> nn.Sequential:
-    """Trained on these rows, with more steps for more of them; mirrored and shifted at random."""
+def fit(data: Data, rows: NDArray[np.int64], *, seed: int, before: Weights | None) -> nn.Sequential:
+    """Trained on these rows, from the weights before if there are any; mirrored and shifted at random."""
     torch.manual_seed(seed)
     draw = torch.Generator().manual_seed(seed)
     net = make_net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = 150 + len(rows) // 25
+    if before is not None:
+        net.load_state_dict({name: torch.from_numpy(values) for name, values in before.items()})
+    steps = FIRST_STEPS if before is None else STEPS
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.2)
     for batch in _batches(torch.from_numpy(rows), steps, draw):
@@ -172,11 +178,18 @@ def _choose(data: Data, state: dict[str, Any], *, strategy: str, seed: int) -> t
 
 
 def _measure(data: Data, state: dict[str, Any], *, seed: int, s: float) -> dict[str, Any]:
-    net = fit(data, state["chosen"], seed=1000 * seed + len(state["chosen"]) // ROUND)
+    before = {name[2:]: values for name, values in state.items() if name.startswith("w:")}
+    net = fit(data, state["chosen"], seed=1000 * seed + len(state["chosen"]) // ROUND, before=before or None)
     probs, features = look(net, data, data.pool)
     said = look(net, data, data.test)[0].argmax(1).astype(np.int8)
-    seconds = np.r_[state.get("seconds", np.empty(0)), s]
-    return {**state, "probs": probs, "features": features, "said": np.r_[state["said"], said[None]], "seconds": seconds}
+    return {
+        "chosen": state["chosen"],
+        "probs": probs,
+        "features": features,
+        "said": np.r_[state["said"], said[None]],
+        "seconds": np.r_[state.get("seconds", np.empty(0)), s],
+        **{f"w:{name}": values.numpy() for name, values in net.state_dict().items()},
+    }
 
 
 def _read_state(place: Path) -> dict[str, Any] | None:

@@ -155,7 +155,8 @@ def weigh_classes(pool: Pool) -> Scores:
     """How much doubt about each class counts, float32 (K,): the root of how much rarer it is than others so far."""
     counts = np.bincount(pool.labels[pool.labels >= 0], minlength=pool.probs.shape[1])
     rarity = np.sqrt((counts.sum() + 1) / len(counts) / (counts + 1))
-    return np.clip(rarity, MOST_COMMON, RAREST).astype(np.float32)
+    weights: Scores = np.clip(rarity, MOST_COMMON, RAREST).astype(np.float32)
+    return weights
 
 
 def _cluster(pool: Pool, rows: Rows, doubt: Scores, k: int, rng: np.random.Generator) -> Picks:

@@ -79,7 +79,8 @@ def bald(
         drawn = softmax(logits + spread * rng.standard_normal(values.shape), axis=1)
         mean += drawn / draws
         within -= _bits(drawn).sum(1) / draws
-    return np.maximum(-_bits(mean).sum(1) - within, 0).astype(np.float32)
+    gain: NDArray[np.float32] = np.maximum(-_bits(mean).sum(1) - within, 0).astype(np.float32)
+    return gain
 
 
 def _spread_of_logits(probs: Probs, embeddings: Probs, labelled: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from workbench.cli.frame import Workbench, command
+from workbench.cli.frame import ProgressBar, Workbench, command
 from workbench.errors import Invalid
 from workbench.models import QueueItem
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import queues as queries
 from workbench.services import automatic_queues, queue_plans, queues
-from workbench.services.queue_plans import RANDOM_SHARE
+from workbench.services.queue_plans import RANDOM_SHARE, QueuePlan
 from workbench.services.recipes import RECIPES, read_recipe
 
 
@@ -52,32 +52,37 @@ def build(
 ) -> None:
     """Build a queue.
 
-    RECIPE is label-issues, confusion, uncertain, disagreement, flipped, near-duplicates, random or filter.
+    RECIPE is label-issues, confusion, uncertain, active, cold-start, disagreement, flipped, near-duplicates, random or
+    filter.
     """
     name = read_recipe(recipe)
-    params = read_settings(settings)
+    params = {**asking, **read_settings(settings), "limit": limit, "title": title}
     if cell is not None:
         params["cell"] = cell
-    with bench.database.read() as session:
-        found = dataset_queries.get_dataset(session, dataset)
-        run = queries.get_run(session, found, run_id) if RECIPES[name].needs_run else None
-        plan = queue_plans.plan_queue(
-            session, bench.home, dataset=found, recipe=name, run=run, limit=limit, title=title, **asking, **params
-        )
+    plan = (_choose if RECIPES[name].by_worker else _plan)(bench, dataset, name, run_id=run_id, **params)
     with bench.database.write() as session:
-        made = queues.open_queue(session, plan)
-        document = {
-            "queue": made.id,
-            "recipe": made.recipe,
-            "size": made.size - plan.drawn,
-            "random": plan.drawn,
-            "expected_hits": made.expected_hits,
-            "without": plan.without,
-        }
+        document = queues.describe_built(queues.open_queue(session, plan), plan)
     bench.record("queue_built", dataset=dataset, title=plan.title, size=plan.size)
     left_out = f" The images of {plan.without}, which is frozen, are left out." if plan.without else ""
     drawn = f", {plan.drawn} of them drawn at random" if plan.drawn else ""
     bench.answer(document, f"Queue {document['queue']} “{plan.title}” holds {plan.size} images{drawn}.{left_out}")
+
+
+def _plan(bench: Workbench, dataset: str, recipe: str, *, run_id: int | None, **asked: Any) -> QueuePlan:
+    with bench.database.read() as session:
+        found = dataset_queries.get_dataset(session, dataset)
+        run = queries.get_run(session, found, run_id) if RECIPES[recipe].needs_run else None
+        return queue_plans.plan_queue(session, bench.home, dataset=found, recipe=recipe, run=run, **asked)
+
+
+def _choose(bench: Workbench, dataset: str, recipe: str, *, run_id: int | None, **asked: Any) -> QueuePlan:
+    """For recipes that compare images with each other."""
+    with ProgressBar() as progress:
+        from workbench.worker.choosing import plan_chosen
+        from workbench.worker.context import Context
+
+        context = Context(bench.database, bench.home, progress)
+        return plan_chosen(context, dataset=dataset, recipe=recipe, run=run_id, **asked)
 
 
 _OPTIONS = ("dataset", "recipe", "run", "limit", "title", "automatic", "opinions", "blind", "gold", "random", "force")

@@ -15,6 +15,7 @@ from workbench.models import Dataset, Job, User, utc_now
 KINDS = {
     "import": "Import",
     "scan": "Scan for duplicates",
+    "findings": "Look at the pictures",
     "train": "Train",
     "probe": "Check a run",
     "study": "Study",
@@ -23,6 +24,7 @@ KINDS = {
     "consensus": "Work out the consensus",
     "explain": "Map where a run looks",
     "stress": "Put a run under stress",
+    "queue": "Build a queue",
     "map": "Make the map",
     "learn": "Learn from verdicts",
 }

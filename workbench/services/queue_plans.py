@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from workbench.config import Home
 from workbench.errors import Invalid, NothingToReview
 from workbench.models import SPLITS, Dataset, Run
+from workbench.queries import datasets
 from workbench.queries import decisions as log
 from workbench.queries import queues as queries
 from workbench.services.queue_mixing import GoldImage, Share, make_rows, share
 from workbench.services.queue_pools import load_matches, load_pool
-from workbench.services.recipes import RECIPES, read_recipe
-from workbench.services.recipes.pool import Candidates, Pool, Recipe
+from workbench.services.recipes import RECIPES, active, read_recipe
+from workbench.services.recipes.pool import Candidates, Picked, Pool, Recipe
 
 MOST_OPINIONS = 20
 MOST_GOLD = 50  # for every hundred items
@@ -63,6 +64,7 @@ def plan_queue(
     blind: bool = False,
     gold: float = 0,
     random: float = RANDOM_SHARE,
+    picked: Picked | None = None,
     **params: Any,
 ) -> QueuePlan:
     """What a recipe chooses now. run: none for the promoted one. params: the recipe's own, and `split` for any.
@@ -70,6 +72,7 @@ def plan_queue(
     opinions: how many reviewers each image is asked of; more than one are always blind. blind: what is known about the
     image stays hidden until it is decided. gold: hidden gold images for every hundred items, as far as there are any.
     random: images drawn at random for every hundred that a run's predictions chose, besides those that `limit` counts.
+    picked: what a worker chose, for recipes that need one.
 
     Images of a frozen split are left out where a run's predictions choose, unless that is forced; deciding on them is
     refused even then, until somebody gives a reason.
@@ -82,19 +85,14 @@ def plan_queue(
     _check_wishes(made, limit=limit, opinions=opinions, gold=gold, random=random)
     split, own = read_params(name, params)
     without = dataset.frozen_split if made.follows_flags(own) and not force else None
-    if without is not None and without in (split, own.get("split")):
-        raise Invalid(
-            f"{without} is frozen, so no queue of a model's flags is built from it: draw a random sample instead, or "
-            "force it (workbench queue build --force)."
-        )
+    _check_frozen(without, asked={split, own.get("split")})
     most = limit or made.default_limit
     if made.needs_matches:
         pool = load_matches(session, dataset, own, without=without, limit=most)
     else:
-        pool = load_pool(
-            session, home, dataset, made, run=run, split=split, against_id=own.get("against"), without=without
-        )
-    found = choose(made, pool, own, limit=most, percent=random)
+        against_id = own.get("against")
+        pool = load_pool(session, home, dataset, made, run=run, split=split, against_id=against_id, without=without)
+    found = choose(made, replace(pool, picked=picked), own, limit=most, percent=random)
     if not len(found.chosen.image_ids):
         raise NothingToReview("There is nothing to review: every image that fits is decided already, or none does.")
     is_blind = blind or opinions > 1
@@ -113,9 +111,35 @@ def plan_queue(
     return replace(plan, automatic=automatic, without=without, opinions=opinions, blind=is_blind)
 
 
+def read_asked(
+    session: Session,
+    *,
+    dataset: Dataset,
+    recipe: str,
+    run: int | None,
+    params: Mapping[str, Any],
+    limit: int | None = None,
+    opinions: int = 1,
+    gold: float = 0,
+    force: bool = False,
+    **_looks: Any,
+) -> tuple[str | None, dict[str, Any]]:
+    """The split and the recipe's own params; refuses what `plan_queue` would, as far as nothing need be computed."""
+    made = RECIPES[recipe]
+    _check_wishes(made, limit=limit, opinions=opinions, gold=gold, random=RANDOM_SHARE)
+    split, own = read_params(recipe, params)
+    _check_frozen(dataset.frozen_split if made.follows_flags(own) and not force else None, asked={split})
+    if made.needs_run:
+        queries.get_run(session, dataset, run)
+    if "per_class" in own:
+        active.read_budget(own["per_class"], datasets.list_open_classes(session, dataset.id))
+    return split, own
+
+
 def choose(made: Recipe, pool: Pool, params: Mapping[str, Any], *, limit: int | None, percent: float) -> Share:
     """What a recipe finds in a pool, and the share that chance adds where a run's predictions are its ground."""
-    return share(pool, made.find(pool, **params), limit=limit, percent=percent if made.needs_run else 0)
+    has_share = made.needs_run and made.random_share
+    return share(pool, made.find(pool, **params), limit=limit, percent=percent if has_share else 0)
 
 
 def plan_of(
@@ -146,6 +170,14 @@ def plan_of(
         read_to=read_to,
         keeps_reviewed=RECIPES[recipe].keeps_reviewed or RECIPES[recipe].needs_matches,
     )
+
+
+def _check_frozen(frozen: str | None, *, asked: set[str | None]) -> None:
+    if frozen is not None and frozen in asked:
+        raise Invalid(
+            f"{frozen} is frozen, so no queue of a model's flags is built from it: draw a random sample instead, or "
+            "force it (workbench queue build --force)."
+        )
 
 
 def _check_wishes(made: Recipe, *, limit: int | None, opinions: int, gold: float, random: float) -> None:

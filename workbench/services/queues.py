@@ -46,6 +46,18 @@ def open_queue(session: Session, plan: QueuePlan) -> Queue:
     return queue
 
 
+def describe_built(queue: Queue, plan: QueuePlan) -> dict[str, Any]:
+    """What `queue build --json` answers."""
+    return {
+        "queue": queue.id,
+        "recipe": queue.recipe,
+        "size": queue.size - plan.drawn,
+        "random": plan.drawn,
+        "expected_hits": queue.expected_hits,
+        "without": plan.without,
+    }
+
+
 def settled_since(session: Session, plan: QueuePlan) -> set[int]:
     """Images of the plan that somebody decided on after it was made."""
     if plan.keeps_reviewed:

@@ -117,6 +117,9 @@ def describe_result(job: Job, dataset: Dataset | None) -> tuple[str, str, str] |
         case "explain" | "stress":
             words = f"{result.get('images', 0):,} images are mapped." if job.kind == "explain" else "It is measured."
             return words, url_for("explaining.show", name=name, run_id=job.params["run"]), "See what it rests on"
+        case "queue":
+            words = f"{result.get('size', 0):,} images are waiting."
+            return words, url_for("review.card", name=name, queue_id=result["queue"]), "Review them"
         case "export":
             return "The archive is ready.", url_for("exports.download", job_id=job.id), "Download it"
         case _:

@@ -7,7 +7,9 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from workbench.errors import Invalid, NothingToReview
-from workbench.services import activities, queue_plans, queues
+from workbench.models import Dataset
+from workbench.services import activities, jobs, queue_plans, queues
+from workbench.services.recipes import RECIPES, read_recipe
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import begin_writing, db, done, find_shown_page, home, say
 from workbench.web.loaders import load_dataset, load_queue, load_run
@@ -23,6 +25,8 @@ def build(name: str) -> ResponseReturnValue:
     """Make a queue and open it, as card or as grid; fields that are not about the queue are the recipe's own."""
     dataset = load_dataset(name)
     run_id = request.form.get("run", type=int)
+    if RECIPES[read_recipe(request.form.get("recipe", ""))].by_worker:
+        return _ask_worker(dataset, run_id)
     try:
         plan = queue_plans.plan_queue(
             db(),
@@ -45,6 +49,19 @@ def build(name: str) -> ResponseReturnValue:
     if plan.without:
         said += f" Those of {plan.without}, which is frozen, are left out."
     return done(url_for(view, name=name, queue_id=queue.id), said)
+
+
+def _ask_worker(dataset: Dataset, run_id: int | None) -> ResponseReturnValue:
+    """For recipes that compare images with each other. What can be refused at once is."""
+    recipe = read_recipe(request.form["recipe"])
+    asking, params = _parse_asking(request.form), _parse_params(request.form)
+    queue_plans.read_asked(db(), dataset=dataset, recipe=recipe, run=run_id, params=params, **asking)
+    begin_writing()
+    title = f"Choose images of {dataset.name}"
+    job = jobs.enqueue(
+        db(), kind="queue", user=me(), dataset=dataset, title=title, recipe=recipe, run=run_id, **asking, **params
+    )
+    return done(url_for("jobs.show", job_id=job.id), "A worker compares the images; it takes some seconds.")
 
 
 def _parse_asking(form: Mapping[str, str]) -> dict[str, Any]:

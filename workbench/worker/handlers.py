@@ -9,11 +9,13 @@ from workbench.worker.context import Context
 HANDLERS = {
     "import": "workbench.worker.imports:import_source",
     "scan": "workbench.worker.scans:scan_duplicates",
+    "findings": "workbench.worker.findings:scan_findings",
     "train": "workbench.worker.trainings:train",
     "probe": "workbench.worker.probing:probe_again",
     "export": "workbench.worker.exports:export_dataset",
     "split": "workbench.worker.splits:build_split",
     "study": "workbench.worker.studies:run_study",
+    "queue": "workbench.worker.choosing:choose_queue",
     "consensus": "workbench.worker.consensus:build_consensus",
     "explain": "workbench.worker.explaining:explain_run",
     "stress": "workbench.worker.stressing:stress_run",

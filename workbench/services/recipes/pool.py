@@ -14,6 +14,14 @@ Parse = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
+class Picked:
+    """M images that a worker chose by comparing them with each other, the most wanted first."""
+
+    image_ids: NDArray[np.int64]  # (M,)
+    scores: NDArray[np.float32]  # (M,)
+
+
+@dataclass(frozen=True)
 class Pool:
     """The N images that a recipe chooses from, one row each, ascending by id; matches of a filter in its order.
 
@@ -29,6 +37,11 @@ class Pool:
     against_id: int | None = None
     against: Predictions | None = None
     groups: Sequence["PoolGroup"] = ()
+    # (N,) whether reviewers said of which one class it is, and whether they contradict each other; only recipes that
+    # keep reviewed images meet any
+    settled: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    disputed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    picked: Picked | None = None  # for recipes that a worker computes
     # for recipes that ask for matches, (N,): what the promoted run says, 0 for nothing, and its P(wrong), NaN for none
     predicted_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     p_wrong: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -82,7 +95,10 @@ class Recipe:
     needs_run: bool = True
     needs_groups: bool = False
     needs_matches: bool = False  # the pool is what its params, a filter, match
+    by_worker: bool = False  # images are compared with each other, which takes what only a worker has
     keeps_reviewed: bool = False  # also images that a reviewer has decided on
+    is_offered: bool = True  # by the form on home; else other pages make its queues
+    random_share: bool = True  # chance adds images where a run's predictions choose
     default_limit: int | None = None
     flags: Callable[[Mapping[str, Any]], bool] | None = None  # which params let a model's opinion choose
 

@@ -13,7 +13,7 @@ SCORES = ("entropy", "margin", "least_confidence")
 def find(pool: Pool, *, score: str = "entropy") -> Candidates:
     """score: entropy, margin (small between the best two classes) or least_confidence; all rise with doubt, 0 to 1."""
     said = read_predictions(pool)
-    doubt = {"entropy": said.entropy, "margin": 1 - said.margin, "least_confidence": 1 - said.confidence}[score]
+    doubt = {"entropy": said.entropy, "margin": said.margin, "least_confidence": 1 - said.confidence}[score]
     rows = top(doubt, pool.image_ids)
     predicted = said.predicted  # once: each look at it is a pass over all images
     second = np.argsort(said.probs, axis=1, kind="stable")[:, -2] if said.probs.shape[1] > 1 else predicted
