@@ -44,7 +44,7 @@ def count_in_split(session: Session, dataset_id: int, split: str) -> int:
 
 
 def list_drawn(session: Session, dataset_id: int, image_ids: Sequence[int]) -> set[int]:
-    """Those of the images that a random queue drew, open or closed: judged because chance chose them."""
+    """Those of the images that a random queue or an audit drew, open or closed: judged because chance chose them."""
     found: set[int] = set()
     for start in range(0, len(image_ids), _CHUNK):
         query = (
@@ -52,7 +52,7 @@ def list_drawn(session: Session, dataset_id: int, image_ids: Sequence[int]) -> s
             .join(Queue, Queue.id == QueueItem.queue_id)
             .where(
                 Queue.dataset_id == dataset_id,
-                Queue.recipe == "random",
+                Queue.recipe.in_(("random", "audit")),
                 QueueItem.image_id.in_(image_ids[start : start + _CHUNK]),
             )
         )

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from workbench.models import VERDICTS, Decision, Image, Queue, QueueItem
 
-RANDOM_RECIPES = ("random", "audit")
+# audits that a run's P(wrong) helped to draw hold more doubtful images than chance would
+IS_DRAWN = or_(QueueItem.is_random, Queue.recipe == "random", and_(Queue.recipe == "audit", Queue.run_id.is_(None)))
 
 
 class Settled(NamedTuple):
@@ -37,7 +38,7 @@ def list_drawn(session: Session, dataset_id: int) -> set[int]:
         .join(Queue, Queue.id == QueueItem.queue_id)
         .where(
             Queue.dataset_id == dataset_id,
-            or_(QueueItem.is_random, Queue.recipe.in_(RANDOM_RECIPES)),
+            IS_DRAWN,
             QueueItem.done_line.is_not(None),
         )
     )

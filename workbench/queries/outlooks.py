@@ -8,16 +8,16 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from workbench.models import Decision, Image, Queue, QueueItem
-from workbench.queries.learning import RANDOM_RECIPES
+from workbench.queries.learning import IS_DRAWN
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def list_trails(session: Session, queue_ids: Sequence[int], *, stride: int = 1) -> list[Row[Any]]:
-    """(queue_id, p_wrong, is_random, given_id, suggested_id, done_line, hit, is_own) of the items of these queues, by position.
+    """What the items of these queues say, by position; hidden gold items are left out. One statement.
 
     P(wrong) as it stands now, of decided images too. is_own: of a decided item, whether it was decided in this queue.
-    Hidden gold items are left out. stride: of open items only every so many, for queues that are very long.
+    stride: of open items only every so many, for queues that are very long.
     """
     query = (
         select(
@@ -57,7 +57,7 @@ def list_drawn(session: Session, dataset_id: int) -> list[Row[Any]]:
         .join(Decision, Decision.id == QueueItem.done_line)
         .where(
             Queue.dataset_id == dataset_id,
-            or_(QueueItem.is_random, Queue.recipe.in_(RANDOM_RECIPES)),
+            IS_DRAWN,
             QueueItem.wants > 0,
             _is_own(),
         )

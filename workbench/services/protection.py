@@ -27,7 +27,8 @@ def follows_flags(session: Session, queue_id: int | None) -> bool:
 
 
 def is_flagged(queue: Queue) -> bool:
-    return RECIPES[queue.recipe].follows_flags(queue.params)
+    made = RECIPES.get(queue.recipe)  # audits are no recipe: where a split is frozen, chance alone draws from it
+    return made is not None and made.follows_flags(queue.params)
 
 
 def is_guarded(dataset: Dataset, queue: Queue, images: Iterable[Image]) -> bool:

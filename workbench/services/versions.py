@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from workbench.errors import NotFound
 from workbench.models import Dataset, Decision, Image
-from workbench.models.states import ClassState, ImageState, fold_class, fold_image, follow_merges
+from workbench.models.states import ClassState, ImageState, fold_class, fold_image, follow_merges, merge_roots
 from workbench.queries import decisions as log
 from workbench.queries import versions as queries
 from workbench.queries.agreement import list_open_blind
@@ -281,6 +281,19 @@ def _list_changed(
     after = {row.image_id: row for row in states_at(session, dataset, new, image_ids=candidates)}
     pairs = [(before.get(image_id), after.get(image_id)) for image_id in sorted(before.keys() | after.keys())]
     return [(first, second) for first, second in pairs if _essence(first) != _essence(second)]
+
+
+def count_relabelled(session: Session, dataset: Dataset, old: int, new: int) -> int:
+    """Images with a label in version `old` that have another one, or none, in version `new`; merged classes aside."""
+    between = _read_between(session, dataset, old, new)
+    candidates = _list_candidates(session, dataset, old, new, between=between)
+    changed = _list_changed(session, dataset, old, new, candidates=candidates)
+    roots = merge_roots(queries.list_classes(session, dataset_id=dataset.id))
+    return sum(
+        after is None or after.status != "active" or roots.get(after.class_id or 0) != roots[before.class_id]
+        for before, after in changed
+        if before is not None and before.status == "active" and before.class_id is not None
+    )
 
 
 def _essence(row: VersionRow | None) -> tuple[Any, ...] | None:
