@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "map": "workbench.cli.maps:map_",
     "study": "workbench.cli.studies:study",
     "learn": "workbench.cli.learning:learn",
+    "bought": "workbench.cli.bought:bought",
     "queue": "workbench.cli.queues:queue",
     "audit": "workbench.cli.audits:audit",
     "decide": "workbench.cli.decisions:decide",

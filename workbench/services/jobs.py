@@ -27,6 +27,7 @@ KINDS = {
     "queue": "Build a queue",
     "map": "Make the map",
     "learn": "Learn from verdicts",
+    "bought": "Weigh what decisions bought",
 }
 
 

@@ -131,7 +131,7 @@ def _narrow(sd: float, learned_sd: float, halves: float) -> float:
 def _indicate(classes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the most frequent classes each has, (N, at most _MOST_CLASSES); 0 is none."""
     found, counts = np.unique(classes[classes != 0], return_counts=True)
-    return classes[:, None] == found[np.argsort(-counts, kind="stable")[:_MOST_CLASSES]]
+    return np.asarray(classes[:, None] == found[np.argsort(-counts, kind="stable")[:_MOST_CLASSES]])
 
 
 def _bumps(values: Floats, *, width: float) -> Floats:

@@ -21,6 +21,7 @@ HANDLERS = {
     "stress": "workbench.worker.stressing:stress_run",
     "map": "workbench.worker.mapping:make_map",
     "learn": "workbench.worker.learning:learn",
+    "bought": "workbench.worker.buying:weigh",
 }
 
 

@@ -25,7 +25,7 @@ from workbench.db import Database, open_database, sqlite_url
 from workbench.models import utc_now
 from workbench.queries import jobs as queries
 from workbench.queries.queues import list_superseded
-from workbench.services import learning
+from workbench.services import bought, learning
 from workbench.services.automatic_queues import close_superseded
 from workbench.worker.jobs import give_up, run_job
 
@@ -75,6 +75,7 @@ def main(home_path: str) -> None:
             if time.monotonic() - looked_s > _LEARN_S:
                 looked_s = time.monotonic()
                 look_for_verdicts(database, home)
+                look_for_promoted(database, home)
                 close_left_queues(database)
         except OperationalError as error:  # a full or busy disk, for now: what runs in other threads shall go on
             _log.warning("cannot look for jobs: %s", error.orig)
@@ -148,6 +149,15 @@ def look_for_verdicts(database: Database, home: Home) -> None:
     if due:
         with database.write() as session:
             learning.ask_where_due(session, home)
+
+
+def look_for_promoted(database: Database, home: Home) -> None:
+    """Ask what the decisions before a run bought, once it is promoted."""
+    with database.read() as session:
+        due = bought.list_due(session, home)
+    if due:
+        with database.write() as session:
+            bought.ask_where_due(session, home)
 
 
 def close_left_queues(database: Database) -> None:
