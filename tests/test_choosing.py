@@ -172,6 +172,9 @@ def test_the_job_opens_the_queue(context: Context, run_id: int) -> None:
     with context.database.read() as session:
         assert queries.get_queue(session, made["queue"]).title == "To learn from"
 
+    again = handle(context, "queue", {"dataset": "pets", "recipe": "active", "run": run_id, "limit": 2, "gold": 0})
+    assert again == made  # a job that was killed at its very end is carried out twice
+
 
 def test_a_lead_asks_for_it_in_the_browser(browser_as: Callable[[str], Browser], context: Context, run_id: int) -> None:
     lead = browser_as("lead")

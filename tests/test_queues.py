@@ -53,7 +53,7 @@ def make_run(
             p_wrong=np.array([np.nan] * count if p_wrong is None else p_wrong, np.float32),
             suggested=values.argmax(1).astype(np.int64),
             entropy=(1 - ranked[:, -1]).astype(np.float32),
-            margin=ranked[:, -1] - ranked[:, -2],
+            margin=1 - (ranked[:, -1] - ranked[:, -2]),
             features=np.zeros((count, 2), np.float16),
             class_ids=np.array([cls.id for cls in datasets.queries.list_classes(session, dataset.id)], np.int64),
         ),

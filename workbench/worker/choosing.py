@@ -12,11 +12,11 @@ from ml.active import strategies
 from ml.active.strategies import Picks, pick, pick_within, share_out
 from ml.dedup import descriptors
 from workbench.errors import Invalid, NothingToReview
-from workbench.models import Class, Dataset, Run
+from workbench.models import Class, Dataset, Queue, Run, User
 from workbench.models.states import merge_roots
 from workbench.queries import datasets
 from workbench.queries import queues as queries
-from workbench.services import queue_plans, queues
+from workbench.services import activities, queue_plans, queues, users
 from workbench.services.predictions import Predictions, load_predictions
 from workbench.services.queue_plans import RANDOM_SHARE, QueuePlan
 from workbench.services.recipes import RECIPES, active, read_recipe
@@ -44,11 +44,28 @@ class _Material:
 def choose_queue(context: Context, *, dataset: str, recipe: str, **asked: Any) -> dict[str, Any]:
     """Choose, then open the queue; returns what `queue build --json` answers. asked: as for `plan_queue`, a run's id.
 
-    Killed before its end, it begins again: it takes seconds.
+    Killed before its end, it begins again: it takes seconds. Asked twice for the same, it opens it once.
     """
     plan = plan_chosen(context, dataset=dataset, recipe=recipe, **asked)
     with context.database.write() as session:
-        return queues.describe_built(queues.open_queue(session, plan), plan)
+        queue = _find_same(session, plan)
+        if queue is None:
+            queue = queues.open_queue(session, plan)
+            user = session.get_one(User, context.user_id) if context.user_id else users.ensure_admin(session)
+            found = session.get_one(Dataset, plan.dataset_id)
+            activities.record(session, user=user, kind="queue_built", dataset=found, title=queue.title, size=queue.size)
+        return queues.describe_built(queue, plan)
+
+
+def _find_same(session: Session, plan: QueuePlan) -> Queue | None:
+    """A queue that was opened from such a plan, and that nobody has begun."""
+    wanted = (plan.recipe, plan.run_id, plan.params, plan.title, plan.size, 0, plan.read_to)
+    for row in queries.list_queues(session, plan.dataset_id):
+        queue = row.queue
+        known = (queue.recipe, queue.run_id, queue.params, queue.title, queue.size, queue.done, queue.after_line)
+        if known == wanted:
+            return queue
+    return None
 
 
 def plan_chosen(
