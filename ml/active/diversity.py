@@ -53,15 +53,13 @@ def badge(probs: Embeddings, embeddings: Embeddings, *, k: int, rng: np.random.G
     slopes = np.array(_check(probs, k))
     slopes[np.arange(len(slopes)), slopes.argmax(1)] -= 1
     squares = _squares(points) * _squares(slopes)
-    far = squares.copy()  # from the gradient zero: the first row is drawn by how much it would change
+    far = squares.copy()  # no change at all counts as picked: no row is drawn that teaches nothing
     picked = np.empty(k, np.int64)
     for place in range(k):
         row = _draw(far, picked[:place], rng)
         picked[place] = row
         product = (points @ points[row]) * (slopes @ slopes[row])
-        far = np.minimum(far, np.maximum(squares + squares[row] - 2 * product, 0)) if place else (
-            np.maximum(squares + squares[row] - 2 * product, 0)
-        )  # fmt: skip
+        far = np.minimum(far, np.maximum(squares + squares[row] - 2 * product, 0))
     return picked
 
 
