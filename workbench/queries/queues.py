@@ -99,7 +99,8 @@ def _is_held(now: datetime) -> ColumnElement[bool]:
     held = select(QueueItem.id).where(
         QueueItem.queue_id == Queue.id,
         QueueItem.lease_user_id.is_not(None),
-        QueueItem.lease_until.between(now, now + 2 * LEASE),
+        QueueItem.lease_until > now,
+        QueueItem.lease_until <= now + 2 * LEASE,
         QueueItem.done_action.is_(None),
     )
     return held.exists()
@@ -341,11 +342,17 @@ _RECENT = select(func.count(), func.count(case((_HITS.c.hit, 1)))).select_from(_
 def list_pool(
     session: Session, dataset_id: int, *, split: str | None, with_reviewed: bool, without: str | None = None
 ) -> Sequence[Any]:
-    """(id, label_id) of the images that a recipe chooses from, by id: not excluded, and not decided on unless asked.
+    """(id, label_id, is_settled, is_disputed, P(wrong)) of the images that a recipe chooses from, by id.
+
+    Not excluded, and not decided on unless asked. is_settled: reviewers said of which one class it is. P(wrong): as the
+    pages show it, none for an image that was decided on.
 
     without: a split whose images are left out.
     """
-    query = select(Image.id, Image.label_id).where(Image.dataset_id == dataset_id, Image.status != "excluded")
+    is_settled = and_(Image.label_source != "imported", Image.status == "active")
+    p_wrong = case((Image.label_source == "imported", Image.p_wrong))
+    columns = (Image.id, Image.label_id, is_settled, Image.disputed, p_wrong)
+    query = select(*columns).where(Image.dataset_id == dataset_id, Image.status != "excluded")
     if split is not None:
         query = query.where(Image.split == split)
     if without is not None:

@@ -23,6 +23,7 @@ from workbench.queries.duplicates import GroupCounts
 from workbench.queries.homes import Yield
 from workbench.queries.planted import Planted
 from workbench.services import outlooks
+from workbench.services.automatic_queues import is_superseded
 from workbench.services.measures import wilson
 from workbench.services.stopping import Outlook, Range
 
@@ -46,6 +47,7 @@ class QueueLine:
     present: list[str]
     disputed: int = 0  # images that wait for a lead
     outlook: Outlook | None = None  # what is left in it, none where nothing says
+    is_superseded: bool = False  # an earlier run opened it: it closes when nobody is on it
 
     @property
     def expected_hits(self) -> float | None:
@@ -194,6 +196,7 @@ def _list_lines(
             present=present.get(row.queue.id, []),
             disputed=disputed.get(row.queue.id, 0),
             outlook=ahead.get(row.queue.id),
+            is_superseded=is_superseded(row.queue, dataset),
         )
         for row in rows
     ]
@@ -204,7 +207,7 @@ def _list_lines(
         if row.queue.recipe == "random" and row.queue.id in yields and not disputed.get(row.queue.id)
     ]
     # by what is left to find: three images that are surely wrong are worth less than a hundred that mostly are
-    lines.sort(key=lambda line: (line.open == 0, -(line.expected_hits or 0), -line.queue.id))
+    lines.sort(key=lambda line: (line.open == 0, line.is_superseded, -(line.expected_hits or 0), -line.queue.id))
     return lines, _estimate(samples)
 
 

@@ -31,7 +31,8 @@ class Share:
     @property
     def expected_hits(self) -> float | None:
         """Wrong labels expected among all of them; none where P(wrong) is known for less than half of the chosen."""
-        chosen = expect_hits(self.chosen.p_wrong)
+        known = self.chosen.believed if self.chosen.p_wrong is None else self.chosen.p_wrong
+        chosen = expect_hits(known)
         return None if chosen is None else chosen + (expect_hits(self.drawn.p_wrong) or 0.0)
 
 
@@ -71,6 +72,7 @@ def _take(found: Candidates, rows: NDArray[np.int64]) -> Candidates:
         image_ids=found.image_ids[rows],
         scores=found.scores[rows],
         p_wrong=None if found.p_wrong is None else found.p_wrong[rows],
+        believed=None if found.believed is None else found.believed[rows],
         suggested_ids=None if found.suggested_ids is None else found.suggested_ids[rows],
         group_ids=None if found.group_ids is None else found.group_ids[rows],
         reason=lambda item: found.reason(int(rows[item])),

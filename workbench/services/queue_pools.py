@@ -32,12 +32,15 @@ def load_pool(
 ) -> Pool:
     """Those that are not excluded, nor decided on unless the recipe keeps them; without: a split that is left out."""
     rows = queries.list_pool(session, dataset.id, split=split, with_reviewed=recipe.keeps_reviewed, without=without)
-    table = np.array([(row[0], row[1] or 0) for row in rows], np.int64).reshape(-1, 2)
+    table = np.array([(row[0], row[1] or 0, row[2], row[3]) for row in rows], np.int64).reshape(-1, 4)
     classes = datasets.list_classes(session, dataset.id)
     pool = Pool(
         image_ids=table[:, 0],
         label_ids=table[:, 1],
         class_names={cls.id: cls.name for cls in classes},
+        settled=table[:, 2].astype(np.bool_),
+        disputed=table[:, 3].astype(np.bool_),
+        p_wrong=np.array([np.nan if row[4] is None else row[4] for row in rows], np.float32),
         groups=_load_groups(session, dataset, set(table[:, 0].tolist())) if recipe.needs_groups else (),
     )
     if not recipe.needs_run:
@@ -97,7 +100,14 @@ def _align(pool: Pool, said: Predictions) -> tuple[Pool, Predictions]:
     rows[rows == len(said.image_ids)] = 0
     known = said.image_ids[rows] == pool.image_ids if len(said.image_ids) else np.zeros(len(rows), bool)
     rows = rows[known]
-    kept = replace(pool, image_ids=pool.image_ids[known], label_ids=pool.label_ids[known])
+    kept = replace(
+        pool,
+        image_ids=pool.image_ids[known],
+        label_ids=pool.label_ids[known],
+        settled=pool.settled[known],
+        disputed=pool.disputed[known],
+        p_wrong=pool.p_wrong[known],
+    )
     return kept, Predictions(
         image_ids=kept.image_ids,
         probs=said.probs[rows],

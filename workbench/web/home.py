@@ -9,8 +9,8 @@ from flask.typing import ResponseReturnValue
 from workbench.models import Run
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import homes as queries
-from workbench.services import homes, outlooks
-from workbench.services.recipes import RECIPES
+from workbench.services import bought, homes, outlooks
+from workbench.services.recipes import active, list_offered
 from workbench.web.accounts import me
 from workbench.web.boundary import db, home, page
 from workbench.web.loaders import load_dataset
@@ -48,9 +48,11 @@ def show(name: str) -> ResponseReturnValue:
         seen=seen,
         trend=draw_trend(seen.runs),
         classes=dataset_queries.list_open_classes(db(), dataset.id),
-        recipes={name: recipe for name, recipe in RECIPES.items() if recipe.is_offered and not recipe.needs_matches},
+        recipes=list_offered(),
+        strategies=active.STRATEGIES,
         minutes=homes.timedelta_words,
         worth=outlooks.get_worth(me()),
+        gained=bought.look(db(), home(), dataset),
     )
 
 

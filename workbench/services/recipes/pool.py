@@ -42,9 +42,10 @@ class Pool:
     settled: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     disputed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     picked: Picked | None = None  # for recipes that a worker computes
-    # for recipes that ask for matches, (N,): what the promoted run says, 0 for nothing, and its P(wrong), NaN for none
-    predicted_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    # (N,) as the pages show it, by the promoted run: NaN for none; recipes that need a run look at what that one says
     p_wrong: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    # for recipes that ask for matches, (N,): what the promoted run says, 0 for nothing
+    predicted_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def name(self, class_id: int) -> str:
         return self.class_names.get(class_id, "nothing")
@@ -76,6 +77,7 @@ class Candidates:
     scores: NDArray[np.float32]  # (M,) higher first
     reason: Callable[[int], str]
     p_wrong: NDArray[np.float32] | None = None  # (M,) NaN where unknown
+    believed: NDArray[np.float32] | None = None  # (M,) P(wrong) that no card shows, so that nobody is led by it
     suggested_ids: NDArray[np.int64] | None = None  # (M,)
     group_ids: NDArray[np.int64] | None = None  # (M,)
 

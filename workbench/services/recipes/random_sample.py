@@ -13,6 +13,7 @@ def find(pool: Pool, *, seed: int = 0) -> Candidates:
     return Candidates(
         image_ids=pool.image_ids[rows],
         scores=np.zeros(len(rows), np.float32),
+        believed=pool.p_wrong[rows],
         reason=lambda item: f"Drawn at random (seed {seed}); {pool.labelled(int(rows[item]))}.",
     )
 
