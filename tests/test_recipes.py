@@ -208,3 +208,23 @@ def test_an_unlabelled_image_is_uncertain_but_no_label_issue(session: Session, h
 def test_ties_go_by_image(session: Session, home: Home, pets: Dataset) -> None:
     make_run(session, home, pets, [[0.2, 0.3, 0.5]] * 6, p_wrong=[0.8, 0.8, 0.8, 0.8, 0.1, 0.1])
     assert places(session, pets, build(session, home, pets, "label_issues")) == [0, 1, 2, 3]
+
+
+def test_chosen_images_come_as_they_are_named(session: Session, home: Home, pets: Dataset, bob: User) -> None:
+    make_run(session, home, pets, PROBS, p_wrong=[0.05, 0.7, 0.1, 0.6, 0.2, 0.9])
+    images = images_of(session, pets)
+    decisions.decide(session, image=images[2], user=bob, verdict="confirm")
+    named = ",".join(str(images[place].id) for place in (5, 2, 0, 5, 1)) + ",999999"
+
+    items = build(session, home, pets, "chosen", images=named, where="On the map", random=0)
+    assert places(session, pets, items) == [5, 0, 1]
+    assert [round(item.p_wrong, 3) for item in items] == [0.9, 0.05, 0.7]
+    assert items[0].reason == "On the map; predicted dog, labelled owl."
+    assert queries.get_queue(session, items[0].queue_id).title == "On the map"
+
+
+@pytest.mark.parametrize("images", [None, "", "1,two", "-1", "1.5", "²"])
+def test_chosen_images_are_named_by_ids(session: Session, home: Home, pets: Dataset, images: str | None) -> None:
+    make_run(session, home, pets, PROBS)
+    with pytest.raises(Invalid, match="by their ids"):
+        queues.build_queue(session, home, dataset=pets, recipe="chosen", images=images)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from tests.conftest import Browser, make_pets
+from tests.maps import add_map
 from tests.review_queues import add_queue, field
 from tests.trained_runs import add_run
 from workbench.config import Home
@@ -36,6 +37,7 @@ NEEDS = {
                 "duplicates.show", "explaining.look", "explaining.overlay", "explaining.show",
                 "exports.download", "exports.index", "history.index", "history.save",
                 "home.datasets", "home.show",
+                "maps.density", "maps.points", "maps.progress", "maps.region", "maps.show", "maps.states",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
                 "jobs.index", "jobs.show", "review.card", "review.item", "review.item_of_image", "sweeps.show",
                 "run_checking.show", "run_parts.training",
@@ -47,7 +49,7 @@ NEEDS = {
         ),
     },
     "POST": {
-        **dict.fromkeys(("accounts.log_out", "settings.save", "settings.save_keys"), "viewer"),
+        **dict.fromkeys(("accounts.log_out", "maps.look", "settings.save", "settings.save_keys"), "viewer"),
         **dict.fromkeys(
             (
                 "answers.send", "duplicates.settle", "duplicates.undo", "explaining.ask", "exports.start",
@@ -66,6 +68,7 @@ NEEDS = {
                 "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
                 "duplicates.settle_bulk", "explaining.start", "imports.start", "imports.upload",
                 "people.invite", "people.revoke",
+                "maps.make", "maps.queue", "maps.similar",
                 "queues.build",
                 "queues.close", "run_checking.probe", "runs.cancel", "training_forms.create",
                 "comparing.promote", "comparing.train_control", "runs.retry", "splits.build",
@@ -109,7 +112,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "queue_id": queue.id,
         "item_id": session.scalars(select(QueueItem.id).where(QueueItem.queue_id == queue.id)).first(),
         "group_id": session.scalars(select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset.id)).one(),
-        "run_id": add_run(session, home, dataset=dataset, user=user).id,
+        "run_id": add_map(home, add_run(session, home, dataset=dataset, user=user)).id,
         "study_id": _add_study(session, dataset),
         "import_id": session.scalars(select(Import.id).where(Import.dataset_id == dataset.id)).one(),
         "job_id": jobs.enqueue(session, kind="scan", user=user, dataset=dataset).id,
@@ -122,6 +125,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "ending": "csv",
         "filename": "icon.svg",
         "kind": "explain",
+        "number": 1,
     }
 
 

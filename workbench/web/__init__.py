@@ -17,6 +17,7 @@ from workbench.web import (
     imports,
     jobs,
     joining,
+    maps,
     people,
     queues,
     review,
@@ -60,6 +61,7 @@ BLUEPRINTS = tuple(
         imports,
         jobs,
         joining,
+        maps,
         people,
         settings,
     )
