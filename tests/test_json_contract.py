@@ -318,7 +318,12 @@ CONTRACT: dict[str, Any] = {
             "duplicates": {
                 "dataset": str, "images": int, "pictures": int, "compared": int, "flat": int, "unreadable": int,
                 "pairs": int, "verdicts": int, "exact_groups": int, "near_groups": int,
-            }
+            },
+            "quality": {
+                "dataset": str, "images": int, "missing": int, "blank": int, "dark": int, "bright": int,
+                "low_contrast": int, "blurred": int, "odd_size": int, "odd_shape": int,
+            },
+            "faces": {"dataset": str, "images": int, "no_face": int, "several_faces": int},
         },
     },
     "duplicates": {
@@ -548,7 +553,6 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "unknown way to leave out": (("train", "--dataset", "stripes", "--set", "leave_out=all"), 1, "leave_out"),
     "unknown architecture": (("train", "--dataset", "stripes", "--arch", "magic"), 1, "magic"),
     "unknown setting": (("train", "--dataset", "stripes", "--set", "magic=1"), 1, "magic"),
-    "a scan that is not there yet": (("scan", "faces", "--dataset", "stripes"), 1, "There is no scan for faces yet"),
     "wrong option": (("status", "--magic"), 2, "--magic"),
     "unknown command": (("magic",), 2, "magic"),
     "no data set named": (("train",), 2, "--dataset"),

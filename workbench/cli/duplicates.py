@@ -1,53 +1,15 @@
-"""`workbench scan`, `workbench duplicates`."""
+"""`workbench duplicates`."""
 
 from typing import Any
 
 import click
 
-from workbench.cli.frame import ProgressBar, Workbench, command
-from workbench.errors import Invalid
+from workbench.cli.frame import Workbench, command
 from workbench.models import DuplicatePair
 from workbench.models.transforms import describe
 from workbench.queries import datasets, duplicate_pages
 from workbench.queries import duplicates as queries
 from workbench.queries.duplicates import GroupCounts, GroupImages
-
-PLANNED = ("quality", "faces")  # named by the contract, not there yet
-
-
-@command("scan")
-@click.argument("what", metavar="[duplicates|all]")
-@click.option("--dataset", required=True, help="Name of the data set.")
-def scan(bench: Workbench, what: str, dataset: str) -> None:
-    """Look at every image: find near duplicates."""
-    from workbench.worker.context import Context
-    from workbench.worker.scans import SCANS
-
-    kinds = _read_kinds(what, list(SCANS))
-    with bench.database.read() as session:
-        datasets.get_dataset(session, dataset)
-    results = {}
-    for kind in kinds:
-        with ProgressBar() as progress:
-            context = Context(bench.database, bench.home, progress=progress)
-            results[kind] = SCANS[kind](context, dataset=dataset)
-    bench.record("scan", dataset=dataset)
-    lines = [f"{kind}: {_summarise(results[kind])}" for kind in kinds]
-    bench.answer({"dataset": dataset, "scans": results}, "\n".join(lines))
-
-
-def _read_kinds(what: str, known: list[str]) -> list[str]:
-    if what == "all":
-        return known
-    if what in PLANNED:
-        raise Invalid(f"There is no scan for {what} yet; there is: {', '.join(known)}.")
-    if what not in known:
-        raise click.UsageError(f"“{what}” is not a scan; use {', '.join([*known, 'all'])}.")
-    return [what]
-
-
-def _summarise(result: dict[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in result.items() if key != "dataset")
 
 
 @command("duplicates")

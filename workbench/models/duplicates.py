@@ -11,7 +11,10 @@ NOTHING_LEFT = 4  # the rank after conflicting and spanning, conflicting, spanni
 
 
 class ImageHash(Base):
-    """The perceptual hash of an image, by its pixels: computed once for all its copies, kept between scans."""
+    """What a scan computed from a picture, by its pixels: once for all its copies, kept between scans.
+
+    A fingerprint to compare it by, or measures of how well it can be seen.
+    """
 
     __tablename__ = "image_hashes"
 

@@ -32,9 +32,7 @@ SCANS_OF_FINDINGS = {
 class Finding(Base):
     """One thing that a scan says about an image; it never changes the image.
 
-    It is settled by what the log says, not by a column of its own: when a reviewer's verdict on the image is newer
-    than `found_at`, or the image is excluded. A later scan that finds the same keeps `found_at`, so that what was
-    settled stays settled.
+    Whether it is settled is not stored but read from the image: a reviewer has decided on it, or it is excluded.
     """
 
     __tablename__ = "findings"

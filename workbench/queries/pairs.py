@@ -52,6 +52,17 @@ def get_known(session: Session, pixel_hashes: Sequence[str], *, algorithm: str) 
     return found
 
 
+def get_values(session: Session, pixel_hashes: Sequence[str], *, algorithm: str) -> dict[str, bytes]:
+    """What is kept of the pictures, by pixel hash; those of which nothing is kept are left out."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(pixel_hashes), _CHUNK):
+        query = select(ImageHash.pixel_sha256, ImageHash.value).where(
+            ImageHash.algorithm == algorithm, ImageHash.pixel_sha256.in_(pixel_hashes[start : start + _CHUNK])
+        )
+        found.update({row[0]: row[1] for row in session.execute(query)})
+    return found
+
+
 def list_pairs(session: Session, dataset_id: int) -> Sequence[Any]:
     """(a_id, b_id, how, score, evidence, transform) of every pair kept, by a_id and b_id."""
     query = (

@@ -22,6 +22,7 @@ from workbench.services import duplicates
 from workbench.services.duplicates import FoundGroup, FoundPair
 from workbench.worker.context import Context
 from workbench.worker.features import propose_by_features
+from workbench.worker.findings import scan_faces, scan_outliers, scan_quality
 from workbench.worker.fingerprints import ALGORITHM, Pictures, read_pictures
 from workbench.worker.journal import Arrays, Journal
 
@@ -283,4 +284,7 @@ def _read_transform(
 
 SCANS: dict[str, Callable[..., dict[str, Any]]] = {
     "duplicates": scan_duplicates,
+    "quality": scan_quality,
+    "faces": scan_faces,
+    "outliers": scan_outliers,
 }
