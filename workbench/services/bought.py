@@ -70,6 +70,25 @@ def load_bought(home: Home, run_id: int) -> dict[str, Any] | None:
     return found
 
 
+@dataclass(frozen=True)
+class Bought:
+    """What home tells. report: none before it was worked out. since: verdicts that no promoted run has learned from."""
+
+    report: dict[str, Any] | None
+    is_awaited: bool  # there is a run to compare with, so that a worker will work it out
+    since: int
+
+
+def look(session: Session, home: Home, dataset: Dataset) -> Bought | None:
+    """None before anything was promoted."""
+    run = session.get(Run, dataset.promoted_run_id) if dataset.promoted_run_id else None
+    if run is None:
+        return None
+    report = load_bought(home, run.id)
+    since = queries.count_verdicts(session, dataset_id=dataset.id, after=run.decision_id)
+    return Bought(report, report is None and find_pair(session, run) is not None, since)
+
+
 # --- reading what changed ---------------------------------------------------------------------------------------
 
 
