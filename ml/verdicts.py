@@ -16,7 +16,9 @@ Integers = NDArray[np.integer[Any]]
 
 AMBIGUOUS, UNUSABLE = -1, -2  # verdicts that name no class: the label may be right; the label is not right
 CROWD = 0.7  # share of all reviewers that decides what an image shows; where no class has it, it is ambiguous
-SPREAD = 2.0  # how much reviewers of one image differ from one another: 0 not at all (docs/label-issues.md)
+PLAINEST = 0.3  # share of the labels that least speaks against: who contradicts these is mistaken
+SPREAD_PER_ROOT = 6.6  # of that rate of contradiction, fitted on two data sets with exact and mistaken verdicts
+MOST_SPREAD = 3.0
 UNUSABLE_SHARE = 0.02  # of the images, before any verdict
 EDGE = 1e-3  # probabilities stay so far from 0 and 1 before their logit is taken
 ROUNDS = 50  # of Newton's method, which needs five
@@ -52,10 +54,11 @@ def learn_p_wrong(
     Two regressions on the verdicts: `ml.posteriors.learn_beliefs` for all that is particular to classes, and a line
     through the plain score for what is not. Each counts by how well it foretold the verdicts that it did not see
     (pseudo Bayesian model averaging); the weight of the second is the `shrinkage`.
-    A verdict is what one reviewer says, P(wrong) what most would: an image on which a share q of single reviewers is
-    expected to say a class is taken to draw the shares of all its reviewers from a Dirichlet distribution with mean q
-    and concentration SPREAD. P(wrong) is the chance that another class than the given one has CROWD of them, where
-    any class has; P(ambiguous) that none has. Needs FEWEST verdicts; with fewer it is `plain`.
+    A verdict is what one reviewer says, P(wrong) what most would: the shares of its classes among all reviewers of an
+    image are taken as drawn from a Dirichlet distribution whose mean is what a single one is expected to say. Its
+    concentration, how much reviewers of one image differ, shows in how often verdicts contradict the labels that least
+    speaks against. P(wrong) is the chance that another class than the given one has CROWD of the reviewers, where any
+    class has; P(ambiguous) that none has. Needs FEWEST verdicts; with fewer it is `plain`. docs/label-issues.md.
     Deterministic for a seed. Time O(N K^2 + M K^2): 1 s for 30,000 images, 7 classes and 1,000 verdicts.
     Raises ValueError for shapes that differ or probabilities that are none.
     """
@@ -68,10 +71,10 @@ def learn_p_wrong(
     taught = (given[verdict_rows] >= 0) & (verdict_classes != AMBIGUOUS)
     rows, classes = verdict_rows[taught].astype(np.int64), verdict_classes[taught].astype(np.int64)
     if len(rows) < FEWEST or probs.shape[1] < 2:
-        return Learned(plain, order, _decide(said, given)[1], 1.0, 0)
+        return Learned(plain, order, _decide(said, given, spread=1.0)[1], 1.0, 0)
     with threadpool_limits(1):  # many small products, on which threads only wait for one another
         beliefs, shrinkage = _learn_beliefs(said, given, plain, rows, classes, seed=seed)
-    p_wrong, p_ambiguous = _decide(beliefs, given)
+    p_wrong, p_ambiguous = _decide(beliefs, given, spread=_estimate_spread(beliefs, given))
     return Learned(p_wrong, p_wrong, p_ambiguous, shrinkage, len(rows))
 
 
@@ -106,10 +109,17 @@ def _log_loss(wrong: Floats, p: Floats) -> float:
     return float(-(wrong * np.log(p) + (1 - wrong) * np.log1p(-p)).sum())
 
 
-def _decide(beliefs: Floats, given: Integers) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _estimate_spread(beliefs: Floats, given: Integers) -> float:
+    judged = np.flatnonzero(given >= 0)
+    contradicted = np.sort(1 - beliefs[judged, given[judged]])
+    floor = contradicted[: max(1, round(PLAINEST * len(judged)))].mean()
+    return float(min(MOST_SPREAD, SPREAD_PER_ROOT * np.sqrt(max(floor, 0.0))))
+
+
+def _decide(beliefs: Floats, given: Integers, *, spread: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """P(wrong), nan without a label, and P(ambiguous): what most reviewers say where a single one says `beliefs`."""
-    shares = np.clip(beliefs, 1e-6, 1 - 1e-6)
-    won = 1 - betainc(SPREAD * shares, SPREAD * (1 - shares), CROWD)  # (N, K + 1)
+    shares, spread = np.clip(beliefs, 1e-6, 1 - 1e-6), max(spread, 1e-3)
+    won = 1 - betainc(spread * shares, spread * (1 - shares), CROWD)  # (N, K + 1)
     decided = np.maximum(won.sum(1), 1e-9)
     kept = np.where(given >= 0, won[np.arange(len(given)), given], np.nan)
     return np.asarray(1 - kept / decided, np.float32), np.asarray(1 - decided, np.float32).clip(0, 1)
