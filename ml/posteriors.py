@@ -174,3 +174,22 @@ def _read(weights: Floats, class_count: int) -> _Fit:
     of_pairs = rest if len(rest) else np.zeros(2 * class_count**2)
     mixed, pairs = of_pairs.reshape(2, class_count, class_count)
     return _Fit(float(weights[0]), float(weights[1]), weights[2 : 2 + class_count], mixed, pairs)
+
+
+def keep_shares(
+    posterior: NDArray[np.floating[Any]], labels: NDArray[np.floating[Any]], *, strength: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Targets and weights of a training in which classes keep the weight that they have among the labels.
+
+    posterior, labels: float (N, K), rows sum to 1. strength: 0 the posterior as it is, 1 each class weighs in the loss
+    what it weighs among the labels, between: the geometric mean. Returns float32 (N, K), rows sum to 1, and (N,), whose
+    mean is 1. Classes that are rarer in truth than among the labels would else be learned as rarely as they are, and
+    their recall would pay for the accuracy of the others (docs/posterior.md).
+    """
+    masses = posterior.sum(0, dtype=np.float64), labels.sum(0, dtype=np.float64)
+    ratios = np.where(masses[0] > 0, masses[1] / np.maximum(masses[0], 1e-12), 1.0) ** strength
+    scaled = posterior * ratios  # (N, K)
+    weights = scaled.sum(1)
+    safe = np.where(weights > 0, weights, 1.0)
+    mean = weights.mean() if len(weights) and weights.any() else 1.0
+    return (scaled / safe[:, None]).astype(np.float32), (weights / mean).astype(np.float32)

@@ -85,7 +85,7 @@ def test_steps_are_parted_from_settings_of_the_training() -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"targets": "raters"}, "targets is one of labels, votes, not “raters”."),
+        ({"targets": "raters"}, "targets is one of labels, votes, posterior, not “raters”."),
         ({"flagged": "hide"}, "flagged is one of keep, weigh, drop, not “hide”."),
         ({"max_per_class": "many"}, "max_per_class must be a whole number, not “many”."),
         ({"max_per_class": -1}, "max_per_class is 0 (no bound) to 1,000,000."),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from ml.posteriors import learn_beliefs, learn_posterior
+from ml.posteriors import keep_shares, learn_beliefs, learn_posterior
 
 NONE = np.empty(0, np.int64)
 
@@ -103,3 +103,25 @@ def test_one_class_and_shapes_that_differ() -> None:
     np.testing.assert_array_equal(one, np.ones((3, 1)))
     with pytest.raises(ValueError, match="one value for each image"):
         learn_posterior(np.ones((3, 2)) / 2, NONE, p_wrong=np.zeros(3), verdict_rows=NONE, verdict_classes=NONE)
+
+
+def test_classes_keep_what_they_weigh_among_the_labels() -> None:
+    labels = np.eye(3)[[0, 0, 1, 2]]
+    posterior = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5]])
+    same, even = keep_shares(posterior, labels, strength=0)
+    np.testing.assert_allclose(same, posterior)
+    np.testing.assert_allclose(even, 1)
+    targets, weights = keep_shares(posterior, labels, strength=1)
+    np.testing.assert_allclose((targets * weights[:, None]).sum(0), [2, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    targets, weights = keep_shares(posterior, labels, strength=0.5)
+    first, second, _ = (targets * weights[:, None]).sum(0)
+    assert 1 < first < 2
+    assert 1 < second < 2.5
+
+
+def test_keeping_shares_of_nothing_and_of_a_class_without_belief() -> None:
+    targets, weights = keep_shares(np.zeros((0, 2)), np.zeros((0, 2)), strength=0.5)
+    assert (targets.shape, weights.shape) == ((0, 2), (0,))
+    targets, weights = keep_shares(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), strength=0)
+    np.testing.assert_array_equal(targets, [[1, 0]])

@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 
 from workbench.errors import Invalid
 from workbench.models import Dataset, Run
+from workbench.queries import learning
 from workbench.queries import runs as run_queries
 from workbench.queries import votes as vote_queries
 
-TARGETS = ("labels", "votes")
+TARGETS = ("labels", "votes", "posterior")
 FLAGGED = ("keep", "weigh", "drop")
 MOST_PER_CLASS = 1_000_000
+FEWEST_VERDICTS = 50  # that a posterior may be taught from
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,19 @@ class DataSteps:
     flagged_from: float = 0.5  # the P(wrong) from which "drop" drops
     max_per_class: int = 0  # so many images of a class teach, drawn by the run's seed; 0: all
     fill_per_class: int = 0  # a class with fewer gets augmented variants, each with its parent; 0: none
-    targets: str = "labels"  # or "votes": the shares of the raters' votes, where an image has any
+    targets: str = (
+        "labels"  # or "votes": the shares of the raters' votes; or "posterior": what verdicts on others taught
+    )
+    posterior_by: int = 0  # the run whose posterior is meant; 0 when asked: the promoted one
+    keep_shares: float = 0.75  # 1: with the posterior each class weighs what it does among the labels; 0: as it comes
 
     def __post_init__(self) -> None:
         _check_choice("targets", self.targets, TARGETS)
         _check_choice("flagged", self.flagged, FLAGGED)
         if not 0 < self.flagged_from <= 1:
             raise Invalid("flagged_from is a P(wrong), above 0 and at most 1.", flagged_from="Above 0, at most 1.")
+        if not 0 <= self.keep_shares <= 1:
+            raise Invalid("keep_shares is between 0 and 1.", keep_shares="0 to 1.")
         for name in ("max_per_class", "fill_per_class"):
             if not 0 <= getattr(self, name) <= MOST_PER_CLASS:
                 raise Invalid(f"{name} is 0 (no bound) to {MOST_PER_CLASS:,}.", **{name: "0 or more."})
@@ -74,9 +82,30 @@ def resolve_steps(session: Session, dataset: Dataset, steps: DataSteps) -> DataS
         raise Invalid(
             f"{dataset.name} has no votes; import some with --votes, or train on labels.", targets="No votes."
         )
-    if steps.flagged == "keep":
-        return DataSteps(**{**asdict(steps), "flagged_by": 0})
-    return DataSteps(**{**asdict(steps), "flagged_by": _find_judge(session, dataset, steps).id})
+    judge = _find_judge(session, dataset, steps).id if steps.flagged != "keep" else 0
+    teacher = _find_teacher(session, dataset, steps).id if steps.targets == "posterior" else 0
+    return DataSteps(**{**asdict(steps), "flagged_by": judge, "posterior_by": teacher})
+
+
+def _find_teacher(session: Session, dataset: Dataset, steps: DataSteps) -> Run:
+    """The run whose predictions the posterior is learned from, with verdicts enough to learn from."""
+    if steps.posterior_by:
+        run = run_queries.get_run(session, steps.posterior_by)
+    else:
+        found = run_queries.get_promoted(session, dataset)
+        if found is None:
+            raise Invalid("The posterior corrects what a promoted run says: train and promote one first.")
+        run = found
+    if run.dataset_id != dataset.id or run.status != "done":
+        raise Invalid(f"Run {run.id} has no posterior for {dataset.name}.", posterior_by="Not a finished run of it.")
+    known = learning.count_verdicts(session, dataset_id=dataset.id, after=0, enough=FEWEST_VERDICTS)
+    if known < FEWEST_VERDICTS:
+        raise Invalid(
+            f"The posterior is learned from verdicts: settle {FEWEST_VERDICTS} images first, best at random; "
+            f"{known} are settled.",
+            targets="Too few verdicts.",
+        )
+    return run
 
 
 def _find_judge(session: Session, dataset: Dataset, steps: DataSteps) -> Run:
@@ -126,4 +155,17 @@ def describe_steps(config: Mapping[str, Any]) -> list[str]:
         found.append(f"Classes with fewer than {steps.fill_per_class:,} images were filled up with {variants}.")
     if steps.targets == "votes":
         found.append(f"{counts.get('by_votes', 0):,} images taught the shares of their votes, the others their label.")
+    if steps.targets == "posterior":
+        found.append(_describe_posterior(steps, counts))
     return found
+
+
+def _describe_posterior(steps: DataSteps, counts: Mapping[str, Any]) -> str:
+    kept = counts.get("kept_labels", 0)
+    overruled = f"; {kept:,} kept their label because a lead overruled it" if kept else ""
+    shares = f" Classes kept their weight among the labels to {steps.keep_shares:.0%}." if steps.keep_shares else ""
+    return (
+        f"{counts.get('by_posterior', 0):,} images that nobody had decided on taught the posterior of run "
+        f"{steps.posterior_by}, learned from {counts.get('verdicts', 0):,} verdicts, the others their label{overruled}."
+        f"{shares}"
+    )

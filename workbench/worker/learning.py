@@ -178,7 +178,18 @@ def _learn(lesson: _Lesson) -> Posteriors:
         verdicts=learned.verdicts,
         random_verdicts=int(lesson.is_random.sum()),
         shrinkage=learned.shrinkage,
+        said=_count_said(lesson, probs.shape[1]),
     )
+
+
+def _count_said(lesson: _Lesson, class_count: int) -> NDArray[np.int64]:
+    """(K, K + 1) verdicts by the label as it came and the class said, the last column none in particular."""
+    counts = np.zeros((class_count, class_count + 1), np.int64)
+    given = lesson.given[lesson.rows]
+    known = given >= 0
+    said = np.where(lesson.classes < 0, class_count, lesson.classes)
+    np.add.at(counts, (given[known], said[known]), 1)
+    return counts
 
 
 def _show(context: Context, posteriors: Posteriors) -> None:

@@ -211,15 +211,17 @@ def gather(context: Context, order: Order, config: TrainConfig) -> Material:
 
 
 def _add_targets(material: Material, order: Order) -> Material:
-    targets, by_votes = aim(
+    aims = aim(
         material.rows,
         material.labels,
+        training=material.training,
         steps=order.steps,
         evidence=order.evidence,
         class_count=len(order.class_ids),
     )
-    stepped = {**material.stepped, "by_votes": int(by_votes[material.training].sum())}
-    return replace(material, targets=targets, stepped=stepped)
+    both = [weights for weights in (material.weights, aims.weights) if weights is not None]
+    weights = np.prod(both, axis=0) if both else None
+    return replace(material, targets=aims.targets, weights=weights, stepped={**material.stepped, **aims.counts})
 
 
 def _add_variants(material: Material, order: Order) -> Material:

@@ -19,6 +19,7 @@ from workbench.services.data_steps import DataSteps
 from workbench.services.predictions import load_predictions
 from workbench.services.runs import draw_lot
 from workbench.services.versions import VersionRow
+from workbench.worker.posterior_targets import Belief, read_belief, teach_belief
 
 VOTES = "votes.npz"
 
@@ -29,6 +30,7 @@ class Evidence:
 
     p_wrong: Mapping[int, float]  # of the run that flags
     votes: Mapping[int, NDArray[np.int64]]  # one count for each column; images without votes for any are left out
+    belief: Belief | None = None  # the posterior, where it is what images teach
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def read_evidence(
             _keep_votes(path, _count_votes(session, dataset_id=dataset_id, class_ids=class_ids))
         with np.load(path, allow_pickle=False) as stored:
             votes = dict(zip(stored["image_ids"].tolist(), stored["counts"], strict=True))
-    return Evidence(p_wrong, votes)
+    belief = read_belief(session, home, run_id=run_id, dataset_id=dataset_id, steps=steps, class_ids=class_ids)
+    return Evidence(p_wrong, votes, belief)
 
 
 def _count_votes(session: Session, *, dataset_id: int, class_ids: Sequence[int]) -> dict[int, NDArray[np.int64]]:
@@ -136,24 +139,47 @@ def weigh(rows: Sequence[VersionRow], steps: DataSteps, evidence: Evidence) -> N
     return np.array([1 - doubt(row, evidence) for row in rows], np.float32)
 
 
-def aim(
-    rows: Sequence[VersionRow], labels: NDArray[np.int64], *, steps: DataSteps, evidence: Evidence, class_count: int
-) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
-    """The probabilities (N, K) that images teach, none where these are their labels; and which come from votes.
+@dataclass(frozen=True)
+class Aims:
+    """What N images teach, and what of it is not their label."""
 
-    What a reviewer decided stands above the votes. Rows of images without label or votes are zero: they teach nothing.
-    """
-    by_votes = np.zeros(len(rows), np.bool_)
-    if steps.targets != "votes":
-        return None, by_votes
+    targets: NDArray[np.float32] | None  # (N, K), none where these are the labels; rows of zeros teach nothing
+    weights: NDArray[np.float32] | None  # (N,) times what they weigh otherwise
+    counts: dict[str, int]  # of the images that teach, by what decides what they teach
+
+
+def aim(
+    rows: Sequence[VersionRow],
+    labels: NDArray[np.int64],
+    *,
+    training: NDArray[np.int64],
+    steps: DataSteps,
+    evidence: Evidence,
+    class_count: int,
+) -> Aims:
+    """What a reviewer decided stands above votes and posterior."""
+    if steps.targets == "labels":
+        return Aims(None, None, {"by_votes": 0})
     targets = np.zeros((len(rows), class_count), np.float32)
     known = np.flatnonzero(labels >= 0)
     targets[known, labels[known]] = 1
+    if evidence.belief is not None:
+        taught = teach_belief(rows, targets, evidence.belief, training=training, shares=steps.keep_shares)
+        soft, kept = int(taught.is_soft.sum()), int(taught.is_kept.sum())
+        counts = {"by_votes": 0, "by_posterior": soft, "kept_labels": kept, "verdicts": evidence.belief.verdicts}
+        return Aims(taught.targets, taught.weights, counts)
+    by_votes = _aim_at_votes(rows, targets, evidence)
+    return Aims(targets, None, {"by_votes": int(by_votes[training].sum())})
+
+
+def _aim_at_votes(rows: Sequence[VersionRow], targets: NDArray[np.float32], evidence: Evidence) -> NDArray[np.bool_]:
+    """Put the shares of the votes into the targets, and say where."""
+    by_votes = np.zeros(len(rows), np.bool_)
     for index, row in enumerate(rows):
         counts = evidence.votes.get(row.image_id)
         if counts is not None and row.source == "imported" and counts.sum():
             targets[index], by_votes[index] = counts / counts.sum(), True
-    return targets, by_votes
+    return by_votes
 
 
 def fill(

@@ -37,6 +37,7 @@ from workbench.worker.heads import fit_head_run
 from workbench.worker.kept_features import keep_features
 from workbench.worker.materials import Material, Order, check_material, gather, read_order, resolve_config
 from workbench.worker.meters import Meter
+from workbench.worker.posterior_targets import prepare_belief
 from workbench.worker.probing import probe_run
 from workbench.worker.promoting import promote_if_asked
 
@@ -151,6 +152,7 @@ def _fail(context: Context, run_id: int, *, error: str) -> None:
 def _train_run(context: Context, run_id: int) -> None:
     with context.database.write() as session:
         runs.start_run(queries.get_run(session, run_id))
+    prepare_belief(context, run_id)
     with context.database.read() as session:
         order = read_order(session, context.home, run_id)
     config = resolve_config(order)
