@@ -35,7 +35,7 @@ HEADERS = {
 _USED_UP_BY_GET = {"accounts.use_link"}  # not by a HEAD, as previews of links send it
 # storing an upload, checking a password and planning a queue take a while and must not hold the writer meanwhile
 _READING_POSTS = {
-    *("imports.upload", "accounts.log_in", "joining.join", "queues.build", "comparing.promote"),
+    *("imports.upload", "accounts.log_in", "joining.join", "queues.build", "audits.begin", "comparing.promote"),
     *("maps.look", "maps.queue", "maps.similar"),
 }
 _MAX_FORM_BYTES = 16 * 1024**2  # of all requests but uploads
