@@ -23,6 +23,8 @@ NUMBER = (int, float)
 MAYBE_TEXT = (str, type(None))
 MAYBE_NUMBER = (int, float, type(None))
 COUNTS = {str: int}
+LEFT = {"expected": NUMBER, "low": int, "high": int, "of": int}
+GAIN = {"difference": NUMBER, "low": NUMBER, "high": NUMBER}
 FIGURE = {"value": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER, "n": int}
 TINY = ("--set", "image_size=16", "--set", "threads=1", "--set", "batch_size=16", "--set", "precision=float32")
 
@@ -116,6 +118,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "decide": ("decide", *data, "--file", verdicts, "--as", "carol"),
         "train on what was decided": ("train", *data, *tiny, "--seed", "2"),
         "control": ("control", "1", "6"),
+        "bought": ("bought", *data, "--run", "6"),
         "agreement": ("agreement", *data, "--source", "all"),
         "leaks": ("leaks", *data, "--run", "1"),
         "split": ("split", *data, "--train", "0.6", "--validation", "0.2", "--test", "0.2"),
@@ -379,8 +382,20 @@ CONTRACT: dict[str, Any] = {
     "queue build with run": QUEUE_BUILT,
     "queue list": {
         "queues": [
-            {"queue": int, "recipe": str, "title": str, "run": (int, type(None)), "open": int, "done": int}
-        ]
+            {
+                "queue": int, "recipe": str, "title": str, "run": (int, type(None)), "open": int, "done": int,
+                "automatic": bool, "replaced": bool, "expected_hits": MAYBE_NUMBER, "hits": int,
+                "hit_rate": MAYBE_NUMBER, "recent_hit_rate": MAYBE_NUMBER, "smoothed_hit_rate": MAYBE_NUMBER,
+                "left": (dict, type(None)), "next": (dict, type(None)),
+            }
+        ],
+        "left": LEFT,
+    },
+    "bought": {
+        "run": int, "against": int, "split": str, "n": int, "decisions": int, "changed": int, "sentence": str,
+        "parts": [{"queue": (int, type(None)), "title": str, "decisions": int, "changed": int, **GAIN}],
+        "rest": GAIN,
+        "whole": {**GAIN, "p": NUMBER},
     },
     "queue items": {
         "queue": int, "recipe": str,

@@ -1,5 +1,6 @@
 """`workbench queue build`, `queue list`, `queue items`."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -9,9 +10,11 @@ from workbench.errors import Invalid
 from workbench.models import QueueItem
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import queues as queries
-from workbench.services import automatic_queues, queue_plans, queues
+from workbench.queries.queues import Progress
+from workbench.services import automatic_queues, outlooks, queue_plans, queues
 from workbench.services.queue_plans import RANDOM_SHARE, QueuePlan
 from workbench.services.recipes import RECIPES, read_recipe
+from workbench.services.stopping import Outlook
 
 
 @click.group()
@@ -107,6 +110,8 @@ def list_(bench: Workbench, dataset: str, closed: bool) -> None:
     """The queues of a data set, newest first."""
     with bench.database.read() as session:
         found = dataset_queries.get_dataset(session, dataset)
+        listed = queries.list_queues(session, found.id, closed=closed)
+        ahead = outlooks.look(session, bench.home, found, [row.queue for row in listed])
         rows = [
             {
                 "queue": row.queue.id,
@@ -118,11 +123,35 @@ def list_(bench: Workbench, dataset: str, closed: bool) -> None:
                 "automatic": row.queue.automatic,
                 "replaced": automatic_queues.is_superseded(row.queue, found),
                 "expected_hits": row.queue.expected_hits,
+                **_describe_yield(queries.get_progress(session, row.queue), ahead.get(row.queue.id)),
             }
-            for row in queries.list_queues(session, found.id, closed=closed)
+            for row in listed
         ]
-    lines = [f"{row['queue']:>5}  {row['open']:>6} open  {row['done']:>6} done  {row['title']}" for row in rows]
-    bench.answer({"queues": rows}, "\n".join(lines) or f"{dataset} has no queue yet.")
+        errors = outlooks.expect_errors(session, bench.home, found)
+    lines = [
+        f"{row['queue']:>5}  {row['open']:>6} open  {row['done']:>6} done  {_say_left(row['left']):<24}  {row['title']}"
+        for row in rows
+    ]
+    bench.answer(
+        {"queues": rows, "left": asdict(errors) if errors else None},
+        "\n".join(lines) or f"{dataset} has no queue yet.",
+    )
+
+
+def _describe_yield(progress: Progress, outlook: Outlook | None) -> dict[str, Any]:
+    """What a queue brought so far and what is left in it."""
+    return {
+        "hits": progress.hits,
+        "hit_rate": progress.hit_rate,
+        "recent_hit_rate": progress.recent_hit_rate,
+        "smoothed_hit_rate": outlook.smoothed if outlook else None,
+        "left": asdict(outlook.left) if outlook else None,
+        "next": asdict(outlook.ahead) if outlook else None,
+    }
+
+
+def _say_left(left: dict[str, Any] | None) -> str:
+    return f"{left['expected']:.0f} wrong left [{left['low']}, {left['high']}]" if left else ""
 
 
 @command("items", group=queue)
