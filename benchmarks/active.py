@@ -1,6 +1,6 @@
 """Replay of active learning on FER2013: each way to choose asks the votes for 1,000 labels a round, 1,000 to 7,000.
 
-    python -m benchmarks.active TREE VOTES OUT [--seeds 0,1,2] [--strategies random,margin] [--table]
+    python -m benchmarks.active TREE VOTES OUT [--seeds 0,1,2] [--strategies random,margin]
 
 TREE is the unpacked image folder with train/ and validation/, VOTES the file ferplus.csv. The oracle is the votes'
 winner; images without a winner are left out. Nothing else of the votes, and no given label, is seen by what chooses.

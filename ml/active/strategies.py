@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ml.active import diversity, uncertainty
 
@@ -57,7 +58,8 @@ def pick(pool: Pool, *, strategy: str, k: int, seed: int) -> Picks:
     count = min(k, len(pool.open_rows))
     if count == 0:
         return Picks(np.empty(0, np.int64), np.empty(0, np.float32))
-    return STRATEGIES[strategy](pool, count, np.random.default_rng(seed))
+    with threadpool_limits(1):  # of thousands of small products: threads would only wait for each other
+        return STRATEGIES[strategy](pool, count, np.random.default_rng(seed))
 
 
 def pick_within(pool: Pool, *, strategy: str, budgets: dict[int, int], seed: int) -> Picks:

@@ -115,11 +115,16 @@ def _read(
 ) -> _Material:
     """Unlabelled images while there are any, else those that nobody has decided on; what is known is the rest."""
     undecided = queries.list_pool(session, dataset.id, split=split, with_reviewed=False, without=without)
+    everywhere = (
+        undecided
+        if split is None and without is None
+        else queries.list_pool(session, dataset.id, split=None, with_reviewed=False)
+    )
     everything = queries.list_pool(session, dataset.id, split=None, with_reviewed=True)
     unlabelled = [row[0] for row in undecided if row[1] is None]
     is_unlabelled = among == "unlabelled" or (among is None and bool(unlabelled))
     open_ids = unlabelled if is_unlabelled else [row[0] for row in undecided]
-    waiting = set(open_ids) if is_unlabelled else _list_undecided(session, dataset)
+    waiting = set(open_ids) if is_unlabelled else {row[0] for row in everywhere}
     classes = datasets.list_classes(session, dataset.id)
     return _Material(
         dataset_id=dataset.id,
@@ -129,10 +134,6 @@ def _read(
         classes=[cls for cls in classes if cls.merged_into_id is None],
         roots=merge_roots(classes),
     )
-
-
-def _list_undecided(session: Session, dataset: Dataset) -> set[int]:
-    return {row[0] for row in queries.list_pool(session, dataset.id, split=None, with_reviewed=False)}
 
 
 def _pick(context: Context, material: _Material, params: Mapping[str, Any], *, limit: int) -> Picked:

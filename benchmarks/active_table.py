@@ -1,0 +1,130 @@
+"""The table of docs/active.md, from what benchmarks/active.py left: `python -m benchmarks.active_table TREE VOTES OUT`.
+
+Intervals are 95 %, from a bootstrap that draws seeds and test images together, the same for every strategy. The labels
+that a strategy needs are where its mean curve, made monotone, first reaches what random reaches with all labels.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import isotonic_regression
+
+from benchmarks.active import CLASSES, GOAL, MOST, ROUND, Data, read_data
+from ml.active.strategies import STRATEGIES
+
+DRAWS = 1000
+RARE = ("fear", "disgust")
+Floats = NDArray[np.float64]
+
+
+def read_right(out: Path, data: Data) -> dict[str, dict[int, NDArray[np.bool_]]]:
+    """Strategy -> seed -> whether each test image was right after each round, (rounds, images); finished ones only."""
+    truth, rounds = data.truth[data.test], MOST // ROUND
+    found: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    for strategy in STRATEGIES:
+        for place in sorted(out.glob(f"{strategy}-[0-9]*.npz")):
+            with np.load(place) as stored:
+                said = stored["said"]
+            if len(said) == rounds:
+                found.setdefault(strategy, {})[int(place.stem.rpartition("-")[2])] = said == truth
+    return found
+
+
+def labels_needed(curve: Floats, wanted: float) -> float:
+    """Where the curve over 1,000, 2,000 ... labels first reaches a value; infinite if it never does."""
+    steady = isotonic_regression(curve)
+    above = np.flatnonzero(steady >= wanted)
+    if not len(above):
+        return float("inf")
+    last = int(above[0])
+    if last == 0:
+        return float(ROUND)
+    share = (wanted - steady[last - 1]) / (steady[last] - steady[last - 1])
+    return float(ROUND * (last + share))
+
+
+def resample(right: dict[str, dict[int, NDArray[np.bool_]]]) -> Iterator[dict[str, Floats]]:
+    """Mean curves of the strategies, each draw of seeds and images the same for all; the first is no draw."""
+    rng = np.random.default_rng(0)
+    seeds = sorted(right["random"])
+    count = next(iter(right["random"].values())).shape[1]
+    yield {name: np.mean([runs[seed].mean(1) for seed in runs], axis=0) for name, runs in right.items()}
+    for _ in range(DRAWS):
+        drawn = rng.choice(seeds, len(seeds))
+        weights = np.bincount(rng.integers(0, count, count), minlength=count) / count
+        yield {
+            name: np.mean(
+                [runs[seed] @ weights for seed in drawn if seed in runs] or [np.full(MOST // ROUND, np.nan)], 0
+            )
+            for name, runs in right.items()
+        }
+
+
+def tell_interval(values: Floats, scale: float = 1, digits: int = 1) -> str:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def tell_labels(needed: Floats) -> str:
+    first = "more" if np.isinf(needed[0]) else f"{needed[0]:,.0f}"
+    low, high = (
+        f"{value:,.0f}" if value <= MOST else "more"
+        for value in np.percentile(needed[1:], [2.5, 97.5], method="nearest")
+    )
+    return f"{first} [{low}, {high}]"
+
+
+def balance(right: NDArray[np.bool_], truth: NDArray[np.int64]) -> Floats:
+    """Recall of each class after the last round."""
+    return np.array([right[-1][truth == column].mean() for column in range(len(CLASSES))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name in ("tree", "votes", "out"):
+        parser.add_argument(name, type=Path)
+    wanted = parser.parse_args()
+    data = read_data(wanted.tree, wanted.votes)
+    truth = data.truth[data.test]
+    right = read_right(wanted.out, data)
+    curves = list(resample(right))
+    print(f"{len(data.pool):,} images to choose from, {len(data.test):,} to test on; goal {GOAL:,} labels\n")
+    points = " | ".join(f"{n:,}" for n in range(2 * ROUND, MOST + 1, ROUND))
+    print(
+        f"| strategy | seeds | {points} | less random, points | labels for random's {MOST:,} | balanced | fear, disgust right | of them asked | CPU s |"
+    )
+    print("|---" * (MOST // ROUND + 8) + "|")
+    for name, runs in sorted(right.items(), key=lambda each: -float(curves[0][each[0]][2:].mean())):
+        gains = np.array([each[name][-1] - each["random"][-1] for each in curves])
+        needed = np.array(
+            [labels_needed(each[name], float(each["random"][-1])) for each in curves if not np.isnan(each[name]).any()]
+        )
+        recalls = np.mean([balance(each, truth) for each in runs.values()], axis=0)
+        asked, seconds = count_asked(wanted.out, data, name)
+        rare = ", ".join(f"{100 * recalls[CLASSES[each]]:.0f} %" for each in RARE)
+        means = " | ".join(f"{100 * value:.1f}" for value in curves[0][name][1:])
+        gain = f"{100 * gains[0]:+.1f} {tell_interval(gains[1:], 100)}"
+        print(
+            f"| {name} | {len(runs)} | {means} | {gain} | {tell_labels(needed)} | {100 * recalls.mean():.1f} | {rare} | {asked} | {seconds} |"
+        )
+
+
+def count_asked(out: Path, data: Data, strategy: str) -> tuple[str, str]:
+    """Labels of the rare classes among all that were asked for, mean over the seeds; CPU seconds of a pick."""
+    counts, seconds = [], []
+    for place in out.glob(f"{strategy}-[0-9]*.npz"):
+        with np.load(place) as stored:
+            if len(stored["said"]) == MOST // ROUND:
+                counts.append(np.bincount(data.truth[stored["chosen"]], minlength=len(CLASSES)))
+                seconds.extend(stored["seconds"][1:].tolist())
+    asked = np.mean(counts, axis=0)
+    return ", ".join(
+        f"{asked[CLASSES[each]]:.0f}" for each in RARE
+    ), f"{np.mean(seconds):.1f}, at most {np.max(seconds):.1f}"
+
+
+if __name__ == "__main__":
+    main()
