@@ -15,6 +15,7 @@ import csv
 import shutil
 import tempfile
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ OF_TWO_RUNS: list[tuple[str, dict[str, Any]]] = [
     ("disagreement", {"limit": 500}),
     ("flipped", {"kind": "other", "limit": 500}),
 ]
+SETTLED = 0.7  # the share of the votes that settles an image
 Votes = dict[str, list[tuple[str, int]]]
 
 
@@ -77,19 +79,31 @@ def review_at_random(database: Database, home: Home, votes: Votes, *, name: str,
             )
 
 
-def replay(session: Session, votes: Votes, image_ids: list[int]) -> tuple[float, float]:
-    """The share of images whose label is not the winner of the votes, and the share of raters who say otherwise."""
-    rows = session.execute(select(Image.path, Image.id).where(Image.id.in_(image_ids))).all()
-    hits, others = [], []
-    for path, _ in rows:
-        label = path.split("/")[1]
-        said: dict[str, int] = defaultdict(int)
-        for name, raters in votes[path]:
-            said[name] += raters
-        winner = max(votes[path], key=lambda pair: pair[1])[0]
-        hits.append(winner != label)
-        others.append(1 - said[label] / sum(said.values()))
-    return float(np.mean(hits)), float(np.mean(others))
+@dataclass(frozen=True)
+class Found:
+    """What the votes say of a queue. settled: the share of its images of which one class has at least 70 %."""
+
+    wrong: float  # of these, the share whose label is another class
+    settled: float
+    winner: float  # the share of all images whose label is not the winner of the votes
+    raters: float  # the share of all votes that are not for the label
+
+
+def replay(session: Session, votes: Votes, image_ids: list[int]) -> Found:
+    paths = session.scalars(select(Image.path).where(Image.id.in_(image_ids)))
+    table = np.array([_judge(path.split("/")[1], votes[path]) for path in paths])
+    settled = table[:, 0] >= SETTLED
+    return Found(float(table[settled, 1].mean()), float(settled.mean()), *(float(x) for x in table[:, 1:].mean(0)))
+
+
+def _judge(label: str, said: list[tuple[str, int]]) -> tuple[float, float, float]:
+    """The share of the winner, whether the label is not the winner, and the share of votes for others."""
+    shares: dict[str, float] = defaultdict(float)
+    raters = sum(n for _, n in said)
+    for name, n in said:
+        shares[name] += n / raters
+    winner, most = max(said, key=lambda pair: pair[1])
+    return most / raters, float(winner != label), 1 - shares[label]
 
 
 def list_promises(session: Session, home: Home, dataset: Dataset) -> list[tuple[str, int, float, list[int]]]:
@@ -109,10 +123,8 @@ def _promise_of_open(session: Session, queue: Queue) -> tuple[str, int, float, l
     return queue.title, queue.size, (queue.expected_hits or np.nan) / queue.size, ids
 
 
-def measure(
-    base: Path, votes: Votes, *, name: str, verdicts: int, seed: int
-) -> list[tuple[str, int, float, float, float]]:
-    """(title, size, promised, found with the winners, found with single raters) of each queue."""
+def measure(base: Path, votes: Votes, *, name: str, verdicts: int, seed: int) -> list[tuple[str, int, float, Found]]:
+    """(title, size, promised rate, what the votes say) of each queue."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home.at(shutil.copytree(base, Path(folder) / "home"))
         database = open_database(home)
@@ -122,7 +134,7 @@ def measure(
         with database.read() as session:
             dataset = datasets.get_dataset(session, name)
             rows = [
-                (title, size, promised, *replay(session, votes, ids))
+                (title, size, promised, replay(session, votes, ids))
                 for title, size, promised, ids in list_promises(session, home, dataset)
             ]
         database.close()
@@ -141,12 +153,14 @@ def main() -> None:
     gaps = []
     for seed in range(asked.seeds):
         print(f"\nseed {seed}, after {asked.verdicts} random verdicts of single raters")
-        print(f"{'queue':<52}{'images':>7}{'promised':>10}{'found':>8}{'gap':>7}{'raters':>8}")
-        for title, size, promised, found, raters in measure(
-            asked.home, votes, name=asked.dataset, verdicts=asked.verdicts, seed=seed
-        ):
-            gaps.append(100 * (promised - found))
-            print(f"{title[:50]:<52}{size:>7}{promised:>10.1%}{found:>8.1%}{gaps[-1]:>+7.1f}{raters:>8.1%}", flush=True)
+        print(
+            f"{'queue':<48}{'images':>7}{'promised':>10}{'found':>8}{'gap':>7}{'settled':>9}{'winner':>8}{'raters':>8}"
+        )
+        rows = measure(asked.home, votes, name=asked.dataset, verdicts=asked.verdicts, seed=seed)
+        for title, size, promised, found in rows:
+            gaps.append(100 * (promised - found.wrong))
+            print(f"{title[:46]:<48}{size:>7}{promised:>10.1%}{found.wrong:>8.1%}{gaps[-1]:>+7.1f}", end="")
+            print(f"{found.settled:>9.0%}{found.winner:>8.1%}{found.raters:>8.1%}", flush=True)
     known = np.array(gaps)[np.isfinite(gaps)]
     print(f"\n{(np.abs(known) <= 5).sum()} of {len(known)} within 5 points; mean gap {known.mean():+.1f}, ", end="")
     print(f"mean size of the gap {np.abs(known).mean():.1f}, largest {np.abs(known).max():.1f}")

@@ -252,7 +252,7 @@ def test_open_items_follow_what_verdicts_taught(
     assert [item.p_wrong for item in items if item.is_random and item not in held] == pytest.approx(
         [p_of[item.image_id] for item in items if item.is_random and item not in held]
     )
-    told = sum(item.p_wrong for item in items if item.done_action is None)
+    told = sum(p_of[item.image_id] for item in items if item.done_action is None)
     assert queue.expected_hits == pytest.approx(queue.hits + told)
     assert leases.lease_items(session, queue=queue, user=bob, now=NOW, count=len(held)) == held
     assert checks.check(session).ok

@@ -173,17 +173,6 @@ def get_last_position(session: Session, queue_id: int) -> int:
     return session.scalar(select(func.max(QueueItem.position)).where(QueueItem.queue_id == queue_id)) or 0
 
 
-def expect_hits(session: Session, queue: Queue) -> float | None:
-    """The hits so far and those expected of the open items; none where P(wrong) of most of these is unknown."""
-    query = select(func.count(), func.count(QueueItem.p_wrong), func.sum(QueueItem.p_wrong)).where(
-        QueueItem.queue_id == queue.id, QueueItem.done_action.is_(None), QueueItem.wants != 0
-    )
-    waiting, known, total = session.execute(query).one()
-    if not waiting:
-        return float(queue.hits)
-    return None if total is None or 2 * known < waiting else queue.hits + total / known * waiting
-
-
 def list_free_items(
     session: Session,
     queue_id: int,

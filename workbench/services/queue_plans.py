@@ -88,7 +88,7 @@ def plan_queue(
     _check_frozen(without, asked={split, own.get("split")})
     most = limit or made.default_limit
     if made.needs_matches:
-        pool = load_matches(session, dataset, own, without=without, limit=most)
+        pool = load_matches(session, home, dataset, own, without=without, limit=most)
     else:
         against_id = own.get("against")
         pool = load_pool(session, home, dataset, made, run=run, split=split, against_id=against_id, without=without)

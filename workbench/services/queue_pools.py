@@ -5,16 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Invalid
 from workbench.models import Class, Dataset, Run
 from workbench.models.states import merge_roots
-from workbench.queries import datasets, duplicates, image_lists
+from workbench.queries import datasets, duplicates, findings, image_lists
 from workbench.queries import queues as queries
 from workbench.services import image_filters
-from workbench.services.posteriors import load_judged
+from workbench.services.posteriors import find_posteriors, load_judged
 from workbench.services.predictions import Predictions
 from workbench.services.recipes.pool import Pool, PoolGroup, Recipe
 
@@ -41,14 +42,15 @@ def load_pool(
         settled=table[:, 2].astype(np.bool_),
         disputed=table[:, 3].astype(np.bool_),
         p_wrong=np.array([np.nan if row[4] is None else row[4] for row in rows], np.float32),
+        findings=findings.list_open(session, dataset.id) if recipe.needs_findings else (),
         groups=_load_groups(session, dataset, set(table[:, 0].tolist())) if recipe.needs_groups else (),
     )
     if not recipe.needs_run:
-        return pool
+        return replace(pool, p_ambiguous=_doubt(home, dataset.promoted_run_id, pool.image_ids))
     run = run or queries.get_run(session, dataset, None)
     pool = replace(pool, run_id=run.id)
     pool, said = _align(pool, _shown_as_merged(load_judged(home, run.id), classes))
-    pool = replace(pool, predictions=said)
+    pool = replace(pool, predictions=said, p_ambiguous=_doubt(home, run.id, pool.image_ids))
     if against_id is None:
         return pool
     other = queries.get_run(session, dataset, against_id)
@@ -56,7 +58,7 @@ def load_pool(
 
 
 def load_matches(
-    session: Session, dataset: Dataset, params: Mapping[str, Any], *, without: str | None, limit: int | None
+    session: Session, home: Home, dataset: Dataset, params: Mapping[str, Any], *, without: str | None, limit: int | None
 ) -> Pool:
     """What a filter matches, in its order."""
     names = {cls.id: cls.name for cls in datasets.list_classes(session, dataset.id)}
@@ -74,8 +76,21 @@ def load_matches(
         label_ids=table[:, 1],
         class_names=names,
         predicted_ids=table[:, 2],
+        p_ambiguous=_doubt(home, dataset.promoted_run_id, table[:, 0]),
         p_wrong=np.array([np.nan if row[3] is None else row[3] for row in rows], np.float32),
     )
+
+
+def _doubt(home: Home, run_id: int | None, image_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """P(ambiguous) of these images, as verdicts on a run's predictions taught; 0 where they taught nothing."""
+    learned = find_posteriors(home, run_id) if run_id else None
+    found = np.zeros(len(image_ids), np.float32)
+    if learned is None or not len(learned.image_ids):
+        return found
+    rows = np.minimum(np.searchsorted(learned.image_ids, image_ids), len(learned.image_ids) - 1)
+    known = learned.image_ids[rows] == image_ids
+    found[known] = learned.p_ambiguous[rows[known]]
+    return found
 
 
 def _compare(pool: Pool, other: Predictions, *, against_id: int) -> Pool:
@@ -107,6 +122,7 @@ def _align(pool: Pool, said: Predictions) -> tuple[Pool, Predictions]:
         settled=pool.settled[known],
         disputed=pool.disputed[known],
         p_wrong=pool.p_wrong[known],
+        p_ambiguous=pool.p_ambiguous[known] if len(pool.p_ambiguous) else pool.p_ambiguous,
     )
     return kept, Predictions(
         image_ids=kept.image_ids,

@@ -21,12 +21,12 @@ from workbench.queries import queues as queries
 from workbench.queries.queues import Waiting
 from workbench.services import automatic_queues
 from workbench.services.automatic_queues import LIMITS
-from workbench.services.queue_mixing import mix, place
+from workbench.services.queue_mixing import expect_hits, mix, place
 from workbench.services.queue_plans import QueuePlan
 from workbench.services.queue_pools import load_pool
 from workbench.services.queues import close_queue, open_queue, settled_since, without
 from workbench.services.recipes import RECIPES
-from workbench.services.recipes.pool import Pool
+from workbench.services.recipes.pool import Pool, read_predictions
 
 KEPT = timedelta(days=1)  # a browser that was cut off still sends its answers, long after its leases ran out
 _CHUNK = 500
@@ -38,15 +38,19 @@ class Belief:
 
     image_ids: NDArray[np.int64]
     p_wrong: NDArray[np.float32]
+    p_ambiguous: NDArray[np.float32]
     suggested_ids: NDArray[np.int64]
 
-    def find(self, image_id: int) -> tuple[float | None, int | None] | None:
-        """(P(wrong), suggested class), none for an image of which nothing is believed."""
+    def find(self, image_id: int) -> int | None:
+        """The image's row, none if nothing is believed of it."""
         row = int(np.searchsorted(self.image_ids, image_id))
-        if row == len(self.image_ids) or self.image_ids[row] != image_id:
-            return None
+        return row if row < len(self.image_ids) and self.image_ids[row] == image_id else None
+
+    def tell(self, row: int, *, with_suggestion: bool) -> dict[str, float | int | None]:
+        """As an item of a queue says it."""
         p = float(self.p_wrong[row])
-        return None if math.isnan(p) else p, int(self.suggested_ids[row]) or None
+        told: dict[str, float | int | None] = {"p_wrong": None if math.isnan(p) else p}
+        return told | ({"suggested_id": int(self.suggested_ids[row]) or None} if with_suggestion else {})
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,8 @@ def _key(queue: Queue) -> tuple[str, dict[str, object]]:
 
 
 def _believe(pool: Pool) -> Belief:
-    said = pool.predictions
-    if said is None:
-        return Belief(pool.image_ids[:0], np.zeros(0, np.float32), pool.image_ids[:0])
-    return Belief(pool.image_ids, said.p_wrong, said.suggested_ids)
+    said = read_predictions(pool)
+    return Belief(pool.image_ids, said.p_wrong, pool.p_ambiguous, said.suggested_ids)
 
 
 def refresh(session: Session, plan: RefreshPlan | None, *, now: datetime) -> Refreshed:
@@ -124,7 +126,7 @@ def refresh(session: Session, plan: RefreshPlan | None, *, now: datetime) -> Ref
             _choose_anew(session, queue, plan.chosen[queue.id], plan.belief, waiting=waiting, now=now)
         else:
             _tell(session, [item for item in waiting if not _is_kept(item, now=now)], plan.belief)
-        queue.expected_hits = queries.expect_hits(session, queue)
+        queue.expected_hits = _expect(queue, queries.list_waiting(session, queue.id), plan.belief)
     for each in plan.opened:
         open_queue(session, each)
     session.flush()
@@ -170,10 +172,20 @@ def _delete(session: Session, item_ids: Sequence[int]) -> None:
 
 def _tell(session: Session, items: Sequence[Waiting], belief: Belief, *, with_suggestion: bool = False) -> None:
     """P(wrong) as it is believed now; the suggestion too where the reason does not name another."""
-    rows = []
-    for item in items:
-        found = belief.find(item.image_id)
-        if found is not None:
-            rows.append({"id": item.id, "p_wrong": found[0]} | ({"suggested_id": found[1]} if with_suggestion else {}))
+    found = [(item.id, belief.find(item.image_id)) for item in items]
+    rows = [
+        {"id": item_id, **belief.tell(row, with_suggestion=with_suggestion)}
+        for item_id, row in found
+        if row is not None
+    ]
     if rows:
         session.execute(update(QueueItem), rows)
+
+
+def _expect(queue: Queue, waiting: Sequence[Waiting], belief: Belief) -> float | None:
+    """The hits so far and those to be expected of what waits."""
+    rows = [row for item in waiting if (row := belief.find(item.image_id)) is not None]
+    if not waiting:
+        return float(queue.hits)
+    expected = expect_hits(belief.p_wrong[rows], p_ambiguous=belief.p_ambiguous[rows])
+    return None if expected is None else queue.hits + expected / len(rows) * len(waiting)

@@ -41,9 +41,12 @@ class Pool:
     # keep reviewed images meet any
     settled: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     disputed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    findings: Sequence[Any] = ()  # (image, kind, score, reason) of the open ones, for recipes that ask for them
     picked: Picked | None = None  # for recipes that a worker computes
     # (N,) as the pages show it, by the promoted run: NaN for none; recipes that need a run look at what that one says
     p_wrong: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    # (N,) that people would split on the image, as verdicts taught; 0 before
+    p_ambiguous: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     # for recipes that ask for matches, (N,): what the promoted run says, 0 for nothing
     predicted_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -96,6 +99,7 @@ class Recipe:
     params: Mapping[str, Parse] = field(default_factory=dict)
     needs_run: bool = True
     needs_groups: bool = False
+    needs_findings: bool = False
     needs_matches: bool = False  # the pool is what its params, a filter, match
     by_worker: bool = False  # images are compared with each other, which takes what only a worker has
     keeps_reviewed: bool = False  # also images that a reviewer has decided on
