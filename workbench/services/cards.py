@@ -17,6 +17,7 @@ from workbench.queries import review as queries
 from workbench.queries.queues import QueueRow
 from workbench.queries.review import Picture
 from workbench.services import decisions, history, leases, opinions, predictions
+from workbench.services.beliefs import Belief, find_belief
 from workbench.services.history import Entry
 from workbench.services.predictions import Predictions
 
@@ -54,6 +55,7 @@ class Card:
     p_wrong: float | None
     votes: list[tuple[str, Class | None, int]]  # option, its class, raters
     guesses: list[Guess]
+    belief: Belief | None  # the posterior, until somebody has decided
     ranked: list[Class]  # those that may be chosen, the likeliest first; empty where no model says anything
     neighbours: list[Neighbour]
     examples: list[tuple[Class, list[Picture]]]
@@ -109,6 +111,7 @@ def make_card(
             for option, class_id, count in queries.list_votes(session, image.id)
         ],
         guesses=guess(said, image.id, by_id),
+        belief=find_belief(home, dataset.promoted_run_id, image, by_id),
         ranked=_rank(said, image.id, classes),
         neighbours=[
             Neighbour(pictures[found], by_id.get(pictures[found].label_id or 0), similarity)

@@ -12,6 +12,7 @@ from workbench.queries import duplicates as groups
 from workbench.queries import image_details as queries
 from workbench.queries.duplicates import GroupImages
 from workbench.services import predictions
+from workbench.services.beliefs import Belief, find_belief
 from workbench.services.history import Entry, list_entries
 
 NEIGHBOURS = 12
@@ -43,6 +44,7 @@ class ImageDetails:
     shares: list[ClassShare]  # its probabilities for this image, most first; empty if it never saw it
     out_of_sample: bool  # the model that said it was not trained on this image
     neighbours: list[Neighbour]
+    belief: Belief | None  # the posterior of an image that nobody has decided on
 
 
 def describe(
@@ -64,6 +66,7 @@ def describe(
         shares=_list_shares(found, image, classes),
         out_of_sample=_is_out_of_sample(found, image),
         neighbours=_list_neighbours(session, found, image),
+        belief=find_belief(home, dataset.promoted_run_id, image, classes),
     )
 
 

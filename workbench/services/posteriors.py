@@ -56,6 +56,11 @@ def save_posteriors(home: Home, run_id: int, posteriors: Posteriors) -> Path:
     return path
 
 
+def has_posteriors(home: Home, run_id: int) -> bool:
+    """Whether verdicts taught anything about it; reads nothing."""
+    return (home.run_folder(run_id) / FILE).exists()
+
+
 def find_posteriors(home: Home, run_id: int) -> Posteriors | None:
     """What was learned last, none before any verdicts; the last few asked for stay in memory."""
     path = home.run_folder(run_id) / FILE

@@ -21,6 +21,7 @@ from workbench.web import (
     joining,
     maps,
     people,
+    posterior,
     queues,
     review,
     run_checking,
@@ -67,6 +68,7 @@ BLUEPRINTS = tuple(
         joining,
         maps,
         people,
+        posterior,
         settings,
     )
 )

@@ -44,7 +44,11 @@ FLAGGED = {
     "weigh": "Less, the likelier the label is wrong",
     "drop": "Not at all",
 }
-TARGETS = {"labels": "Its label", "votes": "The shares of its votes, where a reviewer has not decided"}
+TARGETS = {
+    "labels": "Its label",
+    "votes": "The shares of its votes, where a reviewer has not decided",
+    "posterior": "The posterior, where a reviewer has not decided: what verdicts on others say of it",
+}
 
 
 @dataclass(frozen=True)
@@ -152,13 +156,18 @@ PLAIN = (*LEARNING, *VARIATION, *BOUNDS, *MACHINE)
 @blueprint.get("/d/<name>/runs/new")
 @needs("lead")
 def new(name: str) -> ResponseReturnValue:
-    return _show_form(load_dataset(name), typed={}, fields={})
+    """Another page may have chosen already what the images are to teach."""
+    targets = request.args.get("targets", "")
+    typed = {"targets": targets, "promote": "on"} if targets in TARGETS else {}
+    return _show_form(load_dataset(name), typed=typed, fields={})
 
 
 def _show_form(
     dataset: Dataset, *, typed: Mapping[str, str], fields: Mapping[str, str], problem: str = "", status: int = 200
 ) -> ResponseReturnValue:
     finished = queries.list_done_runs(db(), dataset_id=dataset.id)
+    champion = queries.get_promoted(db(), dataset)
+    there = {"labels": True, "votes": votes.has_votes(db(), dataset.id), "posterior": champion is not None}
     return page(
         "runs/new.html",
         status=status,
@@ -172,15 +181,14 @@ def _show_form(
             "vary": VARIATIONS,
             "balance": BALANCING,
             "flagged": FLAGGED,
-            "targets": TARGETS,
+            "targets": {name: words for name, words in TARGETS.items() if there[name]},
         },
         settings={"learning": LEARNING, "variation": VARIATION, "bounds": BOUNDS, "machine": MACHINE},
         families=architectures.list_families(),
         last=finished[0] if finished else None,
         finished=finished,
-        champion=queries.get_promoted(db(), dataset),
+        champion=champion,
         judges=[run for run in finished if run.config.get("folds")],
-        has_votes=votes.has_votes(db(), dataset.id),
         splits=datasets.count_splits(db(), dataset.id, trainable=True),
     )
 
