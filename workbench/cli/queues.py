@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from workbench.cli.frame import ProgressBar, Workbench, command
+from workbench.cli.learning import learn_first
 from workbench.errors import Invalid
 from workbench.models import QueueItem
 from workbench.queries import datasets as dataset_queries
@@ -62,6 +63,8 @@ def build(
     params = {**asking, **read_settings(settings), "limit": limit, "title": title}
     if cell is not None:
         params["cell"] = cell
+    if RECIPES[name].needs_run:
+        learn_first(bench, dataset)
     plan = (_choose if RECIPES[name].by_worker else _plan)(bench, dataset, name, run_id=run_id, **params)
     with bench.database.write() as session:
         document = queues.describe_built(queues.open_queue(session, plan), plan)
