@@ -17,9 +17,9 @@ from workbench import storage
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Invalid
-from workbench.models import Dataset, Finding, Image, Import, Scan, User
+from workbench.models import Dataset, Finding, Image, Import, QueueItem, Scan, User
 from workbench.queries import findings as queries
-from workbench.services import decisions, users
+from workbench.services import decisions, queues, users
 from workbench.services.findings import show_overview
 from workbench.worker.context import Context
 from workbench.worker.findings import scan_faces, scan_findings, scan_outliers, scan_quality
@@ -206,3 +206,26 @@ def test_the_command_line_scans_and_lists(
     refused = run("scan", "outliers")
     assert (refused.status, refused.out) == (1, "")
     assert "train and promote a run" in refused.err
+
+
+def test_a_queue_holds_the_gravest_first_and_no_image_twice(database: Database, home: Home, stripes: int) -> None:
+    scan_quality(Context(database, home), dataset="stripes")
+    with database.write() as session:
+        dataset = session.get_one(Dataset, stripes)
+        black = find_image(session, "rows/black.png")
+        session.add(Finding(dataset_id=stripes, image_id=black.id, kind="outlier", score=0.7, reason="Far off"))
+        decisions.decide(
+            session, image=find_image(session, "rows/tall.png"), user=users.ensure_admin(session), verdict="exclude"
+        )
+        queue = queues.build_queue(session, home, dataset=dataset, recipe="findings")
+        items = session.scalars(select(QueueItem).where(QueueItem.queue_id == queue.id).order_by(QueueItem.position))
+        listed = [(session.get_one(Image, item.image_id).path, item.reason) for item in items]
+        assert queue.title == "Findings"
+        assert sorted(path for path, _ in listed) == ["columns/black again.png", "columns/große.png", "rows/black.png"]
+        assert dict(listed)["rows/black.png"] == (
+            "Blank: All within 0 of 256 grey levels. Unlike the others: Far off. It is labelled rows."
+        )
+        blank = queues.build_queue(session, home, dataset=dataset, recipe="findings", kind="blank")
+        assert (blank.title, blank.size) == ("Blank", 2)
+        with pytest.raises(Invalid, match="not a kind of finding"):
+            queues.build_queue(session, home, dataset=dataset, recipe="findings", kind="ugly")

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, func, literal_column, select, tupl
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from workbench.errors import Invalid
-from workbench.models import Attribute, Image
+from workbench.models import Attribute, Finding, Image
 
 COUNT_UP_TO = 50_000  # beyond this a list says "more than": an exact count would look at every row
 MARKS = ("disputed", "gold")
@@ -40,6 +40,7 @@ class ImageFilter:
     text: str | None = None  # anywhere in the path, letter case ignored
     attribute: tuple[str, str] | None = None  # name, value
     mark: str | None = None  # one of MARKS
+    finding: str | None = None  # one of FINDINGS, settled ones too
 
     @property
     def is_empty(self) -> bool:
@@ -206,10 +207,10 @@ def list_matches(
 
 
 def _where(query: Select[Any], dataset_id: int, found: ImageFilter) -> Select[Any]:
-    return query.where(Image.dataset_id == dataset_id, *_conditions(found))
+    return query.where(Image.dataset_id == dataset_id, *_conditions(dataset_id, found))
 
 
-def _conditions(found: ImageFilter) -> Iterator[ColumnElement[bool]]:
+def _conditions(dataset_id: int, found: ImageFilter) -> Iterator[ColumnElement[bool]]:
     if found.class_id is not None:
         yield Image.label_id.is_(None) if found.class_id == NONE else Image.label_id == found.class_id
     if found.split is not None:
@@ -231,6 +232,9 @@ def _conditions(found: ImageFilter) -> Iterator[ColumnElement[bool]]:
     if found.attribute is not None:
         name, value = found.attribute
         yield Image.id.in_(select(Attribute.image_id).where(Attribute.name == name, Attribute.value == value))
+    if found.finding is not None:
+        kind = (Finding.dataset_id == dataset_id) & (Finding.kind == found.finding)
+        yield Image.id.in_(select(Finding.image_id).where(kind))
     if found.mark == "disputed":
         yield IS_DISPUTED
     if found.mark == "gold":

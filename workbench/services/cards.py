@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import Conflict, Invalid, NotFound
-from workbench.models import VERDICTS, Class, Dataset, Decision, Image, Queue, QueueItem, User
+from workbench.models import FINDINGS, VERDICTS, Class, Dataset, Decision, Image, Queue, QueueItem, User
 from workbench.models.states import merge_roots
 from workbench.queries import decisions as log
 from workbench.queries import queues
 from workbench.queries import review as queries
+from workbench.queries.findings import list_of_image
 from workbench.queries.queues import QueueRow
 from workbench.queries.review import Picture
 from workbench.services import decisions, history, leases, opinions, predictions
@@ -60,6 +61,7 @@ class Card:
     neighbours: list[Neighbour]
     examples: list[tuple[Class, list[Picture]]]
     copies: list[tuple[Picture, Class | None]]
+    findings: list[tuple[str, str]]  # what scans say: in a word, and why
     log: list[Entry]
     previous_id: int | None
     action: str = field(default_factory=decisions.new_action)
@@ -122,6 +124,7 @@ def make_card(
             (cls, _examples(session, dataset, cls, typical[cls.id], pictures)) for cls in dict.fromkeys(compared)
         ],
         copies=[(copy, by_id.get(copy.label_id or 0)) for copy in copies],
+        findings=[(FINDINGS[row.kind], row.reason) for row in list_of_image(session, image.id)],
         log=history.list_entries(session, dataset, image_id=image.id, limit=8) if has_lines else [],
         previous_id=previous_id,
     )

@@ -6,11 +6,12 @@ from sqlalchemy.orm import Session
 
 from workbench.config import Home
 from workbench.errors import NotFound
-from workbench.models import Attribute, Class, Dataset, Image, Import, User, Vote
+from workbench.models import FINDINGS, Attribute, Class, Dataset, Image, Import, User, Vote
 from workbench.queries import datasets, image_lists
 from workbench.queries import duplicates as groups
 from workbench.queries import image_details as queries
 from workbench.queries.duplicates import GroupImages
+from workbench.queries.findings import list_of_image
 from workbench.services import predictions
 from workbench.services.beliefs import Belief, find_belief
 from workbench.services.history import Entry, list_entries
@@ -45,6 +46,7 @@ class ImageDetails:
     out_of_sample: bool  # the model that said it was not trained on this image
     neighbours: list[Neighbour]
     belief: Belief | None  # the posterior of an image that nobody has decided on
+    findings: list[tuple[str, str]]  # what scans say: in a word, and why
 
 
 def describe(
@@ -67,6 +69,7 @@ def describe(
         out_of_sample=_is_out_of_sample(found, image),
         neighbours=_list_neighbours(session, found, image),
         belief=find_belief(home, dataset.promoted_run_id, image, classes),
+        findings=[(FINDINGS[row.kind], row.reason) for row in list_of_image(session, image.id)],
     )
 
 

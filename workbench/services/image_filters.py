@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from workbench.errors import Invalid
-from workbench.models import SPLITS, STATUSES
+from workbench.models import FINDINGS, SPLITS, STATUSES
 from workbench.queries.image_lists import MARKS, NONE, SORTS, ImageFilter
 
 SOURCES = {"imported": "as imported", "decision": "decided here", "consensus": "consensus"}
@@ -17,7 +17,8 @@ _NO_LABEL = ("none", "no label")  # the second where a class is called like the 
 
 def follows_flags(params: Mapping[str, Any]) -> bool:
     """Whether a model's opinion chooses or orders the images."""
-    return any(params.get(name) is not None for name in FLAGS) or params.get("sort") in MODEL_SORTS
+    by_model = params.get("finding") == "outlier"
+    return by_model or any(params.get(name) is not None for name in FLAGS) or params.get("sort") in MODEL_SORTS
 
 
 def _one_of(what: str, choices: tuple[str, ...]) -> Callable[[Any], str]:
@@ -60,6 +61,7 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "path": str,
     "attribute": _read_attribute,
     "mark": _one_of("a mark", MARKS),
+    "finding": _one_of("a kind of finding", tuple(FINDINGS)),
     "sort": _one_of("an order", tuple(SORTS)),
 }
 
@@ -86,6 +88,7 @@ def read(params: Mapping[str, Any], class_names: Mapping[int, str]) -> ImageFilt
         text=params.get("path"),
         attribute=(name.strip(), value.strip()) if attribute else None,
         mark=params.get("mark"),
+        finding=params.get("finding"),
     )
 
 
@@ -106,6 +109,7 @@ def write(found: ImageFilter, class_names: Mapping[int, str], *, sort: str = "id
         "path": found.text,
         "attribute": "=".join(found.attribute) if found.attribute else None,
         "mark": found.mark,
+        "finding": found.finding,
         "sort": None if sort == "id" else sort,
     }
     return {name: value for name, value in params.items() if value is not None}
@@ -130,6 +134,8 @@ def _words(name: str, value: Any) -> str:
             return SOURCES[value]
         case "agreement":
             return AGREEMENTS[value]
+        case "finding":
+            return FINDINGS[value]
         case "path":
             return f"path has “{value}”"
         case "confidence_from" | "confidence_to":

@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from workbench.models import SPLITS, STATUSES, Class
+from workbench.models import FINDINGS, SPLITS, STATUSES, Class
 from workbench.queries.image_lists import NONE, SORTS, ImageFilter
 from workbench.services import image_filters
 from workbench.services.image_filters import AGREEMENTS, SOURCES
@@ -14,6 +14,7 @@ from workbench.services.image_filters import AGREEMENTS, SOURCES
 FIELDS = (
     "class", "split", "status", "source", "agreement", "predicted",
     "confidence_from", "confidence_to", "p_from", "p_to", "text", "attribute", "mark",
+    "finding",
 )  # fmt: skip
 _PARAMS = {"class": "label", "text": "path", "p_from": "p_wrong_from", "p_to": "p_wrong_to"}  # field -> as it is stored
 
@@ -54,6 +55,7 @@ def parse_filter(args: MultiDict[str, str], classes: Sequence[Class], *, marks: 
         text=typed["text"] or None,
         attribute=_parse_attribute(typed, problems),
         mark=_choose(typed, "mark", {name: name for name in marks}, problems),
+        finding=_choose(typed, "finding", {name: name for name in FINDINGS}, problems),
     )
     sort = args.get("sort", "id")
     return FilterForm(typed, found, problems, sort if sort in SORTS else "id")

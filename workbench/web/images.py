@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from workbench import storage
 from workbench.config import bundled
 from workbench.errors import Conflict, Forbidden, Frozen, Invalid, NotFound
-from workbench.models import Class, Dataset, Image
+from workbench.models import FINDINGS, Class, Dataset, Image
 from workbench.queries import datasets, image_details, image_lists
 from workbench.queries.image_lists import MARKS, SORTS, Cursor
 from workbench.services import bulk_decisions, decisions
@@ -64,6 +64,7 @@ def grid(name: str) -> ResponseReturnValue:
         agreements=AGREEMENTS,
         attribute_names=image_details.list_attribute_names(db()),
         mark_choices=_list_marks(),
+        finding_choices=FINDINGS,
         params=params_of(form, classes),
         most_in_queue=RECIPES["filter"].default_limit,
     )
