@@ -128,4 +128,4 @@ def test_the_list_costs_the_same_at_one_and_three(
     page = viewer.get(zoo).text
     event.remove(database.reader, "before_cursor_execute", listen)
     assert page.count("✓ complete") == count
-    assert sum(statement.startswith("SELECT") for statement in statements) == 7
+    assert sum(statement.startswith("SELECT") for statement in statements) == 6

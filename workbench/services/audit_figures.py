@@ -153,11 +153,8 @@ def _list_splits(frame: Frame, sample: Sample, helper: Assistant | None) -> list
 
 
 def _count_corrections(reading: Reading) -> tuple[tuple[str, str, int], ...]:
-    shown = {"excluded": "unusable", "ambiguous": "ambiguous"}
     pairs = Counter(
-        (reading.names[verdict.given_id], shown.get(verdict.kind) or reading.names[verdict.class_id or 0])
-        for verdict in reading.answered
-        if verdict.wrong
+        (reading.names[verdict.given_id], reading.name_shown(verdict)) for verdict in reading.answered if verdict.wrong
     )
     ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
     return tuple((given, to, count) for (given, to), count in ordered[:MOST_CORRECTIONS])

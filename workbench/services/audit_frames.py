@@ -19,6 +19,7 @@ UNKNOWN = 0  # level of an image of which no run says anything that it has not l
 SETTLED = 1  # level of an image that reviewers have decided on
 SETTLED_P = 0.03  # of those, a guess: it decides how many are drawn, never what comes out
 EDGES = np.linspace(-6.0, 6.0, 25)  # of the other levels, on the logit scale of P(wrong)
+PER_CLASS = 15  # images of each class, at least about
 PER_STRATUM = 5  # images drawn from each, about: fewer strata would waste what P(wrong) knows
 FEWEST = 2  # below two nothing is known of a stratum's spread
 EVEN = 0.3  # the share of the sample that goes by the number of images alone, should P(wrong) mislead
@@ -88,19 +89,17 @@ def make_frame(
     keys = np.stack([splits, class_ids, level])  # (3, N)
     cells, cell_of, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
     names = tuple(None if split < 0 else SPLITS[split] for split in cells[0].tolist())
-    spread = counts * np.sqrt(_expect(levels[cells[2]]) * (1 - _expect(levels[cells[2]])))
     even = np.array([name is not None and name == frozen for name in names])
-    strata = _stratify(cells, counts, spread, even, size=size)
+    shares = _share_out(cells, counts, _expect(levels[cells[2]]), even, size=size)
     frame = Frame(
         class_ids=cells[1],
         splits=names,
         level=cells[2],
-        strata=strata,
+        strata=_stratify(cells, shares, even),
         counts=counts.astype(np.int64),
         levels=levels,
     )
-    by_spread = np.where(even, counts * _typical_spread(counts, spread), spread)
-    return frame, cell_of.reshape(-1), _allot(frame, by_spread, size)
+    return frame, cell_of.reshape(-1), _allot(frame, shares, size)
 
 
 def _find_levels(p_wrong: Floats, settled: NDArray[np.bool_]) -> tuple[Floats, Ints]:
@@ -120,20 +119,30 @@ def _expect(p_wrong: Floats) -> Floats:
     return np.clip(np.nan_to_num(p_wrong, nan=float(np.median(known)) if len(known) else 0.2), 0.01, 0.99)
 
 
-def _typical_spread(counts: NDArray[np.integer[Any]], spread: Floats) -> float:
-    return float(spread.sum() / counts.sum())
+def _share_out(
+    cells: Ints, counts: NDArray[np.integer[Any]], p_wrong: Floats, even: NDArray[np.bool_], *, size: int
+) -> Floats:
+    """How many draws each cell is worth, (C,): by how much its labels are expected to vary, and a part evenly.
+
+    Where classes are rare they get a few more, so that something can be said of each.
+    """
+    spread = counts * np.sqrt(p_wrong * (1 - p_wrong))
+    spread = np.where(even, counts * spread.sum() / counts.sum(), spread)
+    shares = size * (EVEN * counts / counts.sum() + (1 - EVEN) * spread / spread.sum())
+    _, of_class = np.unique(cells[1], return_inverse=True)
+    promised = np.bincount(of_class, shares)
+    least = np.minimum(np.bincount(of_class, counts), min(PER_CLASS, size / (3 * len(promised))))
+    boosted: Floats = shares * (np.maximum(promised, least) / promised)[of_class]
+    return boosted
 
 
-def _stratify(
-    cells: Ints, counts: NDArray[np.integer[Any]], spread: Floats, even: NDArray[np.bool_], *, size: int
-) -> Ints:
+def _stratify(cells: Ints, shares: Floats, even: NDArray[np.bool_]) -> Ints:
     """The stratum of each cell: a block of class and split, cut by level as often as its share of the sample allows.
 
     Blocks too small for a stratum of their own are put together, those of one split first.
     """
-    shares = size * (EVEN * counts / counts.sum() + (1 - EVEN) * spread / spread.sum())  # expected draws of each cell
     blocks = _group_blocks(cells, shares)
-    strata = np.zeros(len(counts), np.int64)
+    strata = np.zeros(len(shares), np.int64)
     used = 0
     for block in range(blocks.max() + 1):
         rows = np.flatnonzero(blocks == block)
@@ -159,14 +168,14 @@ def _group_blocks(cells: Ints, shares: Floats) -> Ints:
     return blocks.reshape(-1).astype(np.int64)
 
 
-def _allot(frame: Frame, spread: Floats, size: int) -> Ints:
-    """How many images to draw from each stratum, (H,): by how much its labels are expected to vary, and a part evenly.
+def _allot(frame: Frame, shares: Floats, size: int) -> Ints:
+    """How many images to draw from each stratum, (H,), as near to its shares as may be.
 
     Never more than there are, at least FEWEST; comes to `size` wherever there are as many images and strata allow.
     """
     counts = frame.stratum_counts
-    varied = np.bincount(frame.strata, spread)
-    share = EVEN * counts / counts.sum() + (1 - EVEN) * varied / varied.sum()
+    worth = np.bincount(frame.strata, shares)
+    share = worth / worth.sum()
     least = np.minimum(counts, FEWEST)
     drawn = least.astype(np.float64)
     for _ in range(len(counts)):  # what a full stratum cannot take goes to the others

@@ -170,7 +170,10 @@ def _kinds(figures: Figures) -> Section:
 
 
 def _corrections(figures: Figures) -> Section:
-    rows = tuple(Row((given, shown, f"{count:,}"), {"wrong": "yes"}) for given, shown, count in figures.corrections)
+    rows = tuple(
+        Row((given, shown, f"{count:,}"), {"given": given, "shows": shown})
+        for given, shown, count in figures.corrections
+    )
     return Section("Most common errors", ("Given", "Shows", "Images of the sample"), rows)
 
 

@@ -52,6 +52,11 @@ class Reading:
     def answered(self) -> list[Verdict]:
         return [verdict for verdict in self.verdicts if verdict.kind]
 
+    def name_shown(self, verdict: Verdict) -> str:
+        """The class that an answered image shows, or why it shows none."""
+        words = {"excluded": "unusable", "ambiguous": "ambiguous"}
+        return words.get(verdict.kind) or self.names.get(verdict.class_id or 0, "")
+
     @property
     def is_complete(self) -> bool:
         return len(self.answered) == len(self.verdicts)

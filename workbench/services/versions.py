@@ -284,16 +284,26 @@ def _list_changed(
 
 
 def count_relabelled(session: Session, dataset: Dataset, old: int, new: int) -> int:
-    """Images with a label in version `old` that have another one, or none, in version `new`; merged classes aside."""
+    """Images with a label in version `old` that shows them no more in version `new`; merged classes aside.
+
+    One that became ambiguous between its label and others still counts as shown by it.
+    """
     between = _read_between(session, dataset, old, new)
     candidates = _list_candidates(session, dataset, old, new, between=between)
     changed = _list_changed(session, dataset, old, new, candidates=candidates)
     roots = merge_roots(queries.list_classes(session, dataset_id=dataset.id))
     return sum(
-        after is None or after.status != "active" or roots.get(after.class_id or 0) != roots[before.class_id]
+        not _is_shown(after, roots[before.class_id], roots)
         for before, after in changed
         if before is not None and before.status == "active" and before.class_id is not None
     )
+
+
+def _is_shown(row: VersionRow | None, class_id: int, roots: Mapping[int, int]) -> bool:
+    """Whether that class is the image's label, or one of those that it is ambiguous between."""
+    if row is None or row.status == "excluded":
+        return False
+    return class_id in {roots.get(each) for each in (row.class_id, *row.ambiguous_ids) if each is not None}
 
 
 def _essence(row: VersionRow | None) -> tuple[Any, ...] | None:

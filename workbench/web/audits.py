@@ -167,7 +167,8 @@ def _choose(reading: Reading) -> list[Verdict]:
         if (not asked.get("class") or str(verdict.given_id) == asked["class"])
         and (not asked.get("split") or (reading.frame.splits[verdict.cell] or "none") == asked["split"])
         and (not asked.get("kind") or verdict.kind == asked["kind"])
-        and (not asked.get("wrong") or verdict.wrong)
+        and (not asked.get("given") or reading.names[verdict.given_id] == asked["given"])
+        and (not asked.get("shows") or reading.name_shown(verdict) == asked["shows"])
     ]
 
 
