@@ -15,28 +15,28 @@ STRATEGY = "balanced"
 # strategy -> what the form says about it, and why an image is there: {best} and {second} with their probabilities
 STRATEGIES: dict[str, tuple[str, str]] = {
     "balanced": (
-        "doubt between two classes, one of each kind of picture, rare classes first",
+        "doubtful, varied, rare classes first",
         "The model hesitates between {best} and {second}; one of its kind was chosen, and rare classes count more",
     ),
     "margin_clusters": (
-        "doubt between two classes, one of each kind of picture",
+        "doubtful and varied",
         "The model hesitates between {best} and {second}, and one of its kind was chosen",
     ),
-    "margin": ("doubt between two classes", "The model hesitates between {best} and {second}"),
-    "entropy": ("doubt among all classes", "The model is sure of no class: at best {best}, then {second}"),
+    "margin": ("doubtful (margin)", "The model hesitates between {best} and {second}"),
+    "entropy": ("doubtful (entropy)", "The model is sure of no class: at best {best}, then {second}"),
     "bald": (
-        "doubt that labels can lift",
+        "doubt that labels can lift (BALD)",
         "Little that has a label is like it: the model says {best} or {second}, and its label would tell",
     ),
     "badge": (
-        "what would change the model most, each in its own way",
+        "largest change to the model (BADGE)",
         "Its label would change the model much, and otherwise than the rest of the queue: {best} or {second}",
     ),
     "core_set": (
-        "unlike everything that has a label",
+        "unlike all that has a label (core-set)",
         "Unlike every image that has a label, and unlike the rest of the queue; predicted {best}",
     ),
-    "typical": ("one of each kind of picture", "Typical of one kind of picture; predicted {best}"),
+    "typical": ("one of each kind", "Typical of one kind of picture; predicted {best}"),
 }
 AMONG = ("unlabelled", "undecided")
 
