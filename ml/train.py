@@ -32,6 +32,7 @@ from ml.batches import (
 from ml.checkpoints import CHECKPOINT, append_metrics, read_checkpoint, rewrite_metrics, write_checkpoint
 from ml.configs import PRESETS, TrainConfig, make_config, plan_passes, read_config
 from ml.devices import autocast, pick_precision, plan_threads, use_threads
+from ml.dynamics import Diary, write_dynamics
 from ml.models import make_net
 from ml.models.classifier import Classifier, count_parameters
 from ml.optimizers import descend, make_optimizer, make_scaler, set_learning_rate
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 VALIDATION_BATCH = 512
+NOTED_FROM_START = 3  # epochs; a training of so many does not note what it said in the first
 
 
 class Stopped(Exception):
@@ -113,6 +115,7 @@ class _Run:
     complete: bool = False
     model_epoch: int = 0
     best: dict[str, Any] | None = None  # epoch, accuracy, loss, model; with patience only
+    diary: Diary | None = None  # of all epochs that are noted
     history: list[EpochReport] = field(default_factory=list)
 
 
@@ -146,7 +149,8 @@ def train(
     initial: a checkpoint to start from instead of drawn weights, as far as its names and shapes agree.
     team: this process among several that call this with the same arguments (ml.launch); only the first writes.
 
-    Writes folder/checkpoint.pt after each epoch and one line of JSON to folder/metrics.jsonl. A folder with a
+    Writes folder/checkpoint.pt after each epoch, one line of JSON to folder/metrics.jsonl, and at the end what the
+    model said of the training images while it learned to folder/dynamics.npz (ml.dynamics). A folder with a
     checkpoint of the same config and data is gone on with, and returned at once if it is complete.
     Deterministic on the CPU: the same arguments, threads and machine give the same bits, killed in between or not.
     Uses torch's global random state inside a fork of it: one training per process at a time.
@@ -195,9 +199,14 @@ def _open_run(data: TrainData, config: TrainConfig, folder: Path, initial: Path 
     optimizer, scaler = make_optimizer(net, config), make_scaler(data.device, precision)
     forward = _make_forward(net, config, team)
     run = _Run(config, folder, team, net, forward, optimizer, scaler, centre, spread, precision, threads)
+    run.diary = _open_diary(data)
     if stored is not None:
         _restore(run, stored)
     return run
+
+
+def _open_diary(data: TrainData) -> Diary | None:
+    return Diary.empty(len(data.labels), data.class_count, data.device)
 
 
 def _plan_threads(data: TrainData, config: TrainConfig) -> int:
@@ -243,6 +252,8 @@ def _restore(run: _Run, stored: dict[str, Any]) -> None:
     if not run.complete:
         run.optimizer.load_state_dict(stored["optimizer"])
         run.scaler.load_state_dict(stored.get("scaler", {}))
+        if run.diary is not None and stored.get("diary") is not None:
+            run.diary.add(Diary(*(values.to(run.diary.sums.device) for values in stored["diary"])))
 
 
 def _save(run: _Run, data: TrainData) -> None:
@@ -263,6 +274,7 @@ def _save(run: _Run, data: TrainData) -> None:
         "scaler": {} if run.complete else run.scaler.state_dict(),
         "scheduler": {"step": run.epoch * steps_per_epoch(data, run.config)},  # the rate follows from it and history
         "best": None if run.complete else run.best,
+        "diary": None if run.complete or run.diary is None else (run.diary.sums.cpu(), run.diary.counts.cpu()),
         "history": [asdict(report) for report in run.history],
     }
     write_checkpoint(run.folder, contents)
@@ -275,6 +287,8 @@ def _finish_epoch(run: _Run, data: TrainData, report: EpochReport) -> None:
     if run.config.patience:
         _keep_best(run, report)
     if run.team.is_first:
+        if run.complete and run.diary is not None:
+            write_dynamics(run.folder, run.diary)
         _save(run, data)
         append_metrics(run.folder, asdict(report))
     run.team.wait()
@@ -317,6 +331,7 @@ def _run_epoch(run: _Run, data: TrainData, ticker: Ticker, should_stop: Callable
     done = run.epoch * images_per_epoch(data, config)
     step, steps = run.epoch * steps_per_epoch(data, config), config.epochs * steps_per_epoch(data, config)
     watched = [_watch(report) for report in run.history]
+    diary = _open_diary(data) if epoch > 1 or config.epochs < NOTED_FROM_START else None
     run.net.train()
     with _seeded(config.seed, epoch, data.device, run.team.rank):  # for dropout in the architectures that have it
         for rows in draw_batches(data, config, order):
@@ -324,10 +339,12 @@ def _run_epoch(run: _Run, data: TrainData, ticker: Ticker, should_stop: Callable
                 raise Stopped
             learning_rate = learning_rate_at(config, step, steps, losses=watched)
             set_learning_rate(run.optimizer, learning_rate)
-            totals += _take_step(run, data, rows, variety)
+            totals += _take_step(run, data, rows, variety, diary)
             step, seen = step + 1, seen + len(rows)
             ticker.tick(done + seen)
     loss, accuracy = (run.team.add_up(totals) / seen).tolist()  # waits for the device
+    if run.diary is not None and diary is not None:
+        run.diary.add(Diary(run.team.add_up(diary.sums), run.team.add_up(diary.counts)))
     trained_s = time.perf_counter() - started_s
     if not math.isfinite(loss):
         raise Diverged(f"the loss is {loss} in epoch {epoch}: set a lower learning_rate than {config.learning_rate:g}")
@@ -358,7 +375,7 @@ def _watch(report: EpochReport) -> float:
     return report.train_loss if report.validation_loss is None else report.validation_loss
 
 
-def _take_step(run: _Run, data: TrainData, rows: Tensor, generator: torch.Generator) -> Tensor:
+def _take_step(run: _Run, data: TrainData, rows: Tensor, generator: torch.Generator, diary: Diary | None) -> Tensor:
     """One optimiser step; returns (loss, number right), both summed over this process's part of the batch."""
     own = run.team.share(rows)
     inputs = augment(data.fetch(own), run.config.augmentation, generator=generator)
@@ -367,6 +384,8 @@ def _take_step(run: _Run, data: TrainData, rows: Tensor, generator: torch.Genera
     wanted = given if data.targets is None else data.targets[places]  # (B,) or (B, K)
     with autocast(data.device, run.precision):
         logits = run.forward(normalise(inputs, run.mean, run.std))  # (B, K)
+    if diary is not None:
+        diary.note(places, logits)
     losses = functional.cross_entropy(logits, wanted, reduction="none", label_smoothing=run.config.label_smoothing)
     loss = (losses * data.weights[places]).mean()
     descend(loss * (len(own) * run.team.size / len(rows)), run.optimizer, run.scaler)

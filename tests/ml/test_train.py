@@ -11,6 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from ml.checkpoints import read_checkpoint
+from ml.dynamics import read_dynamics
 from ml.predict import load_model, predict
 from ml.train import Diverged, EpochReport, Stopped, make_config
 from tests.ml.drawing import draw_bars, tiny_config
@@ -46,6 +47,21 @@ def test_train_reports_the_accuracy_that_predict_finds(tmp_path):
     loss = -np.log(probs[np.arange(8), labels[40:]]).mean()
     assert result.history[-1].validation_accuracy == pytest.approx((probs.argmax(1) == labels[40:]).mean())
     assert result.history[-1].validation_loss == pytest.approx(loss, abs=0.01)
+
+
+def test_what_the_model_said_while_it_learned_tells_wrong_labels_from_right_ones(tmp_path):
+    images, labels = draw_bars(240, classes=3)
+    given = labels.copy()
+    given[:20] = (given[:20] + 1) % 3
+    config = tiny_config(epochs=4, min_steps=40)
+    rows = np.arange(200)
+    run(tmp_path, config, images=images, labels=given, class_count=3, train_indices=rows, validation_indices=NONE)
+    noted, probs = read_dynamics(tmp_path)
+    np.testing.assert_array_equal(noted, rows)
+    np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-4)
+    doubt = 1 - probs[rows, given[:200]]
+    assert doubt[:20].min() > np.median(doubt[20:])
+    assert read_dynamics(tmp_path / "elsewhere") is None
 
 
 def test_train_twice_gives_the_same_bits_and_another_seed_others(tmp_path):
@@ -134,6 +150,8 @@ def test_killed_run_goes_on_to_the_same_bits(tmp_path, moment, whole_epochs):
     resumed = run(tmp_path / "b", tiny_config(epochs=3))
     assert_same_weights(tmp_path / "a", tmp_path / "b")
     assert timeless(resumed.history) == timeless(undisturbed.history) == timeless(read_metrics(tmp_path / "b"))
+    for noted, expected in zip(read_dynamics(tmp_path / "b"), read_dynamics(tmp_path / "a"), strict=True):
+        np.testing.assert_array_equal(noted, expected)
 
 
 def test_complete_run_is_returned_without_training(tmp_path):
@@ -153,7 +171,7 @@ def test_complete_checkpoint_says_so_and_holds_no_optimizer(tmp_path):
     assert seen[0]["optimizer"] is not None
     assert seen[1]["optimizer"] is None
     assert seen[1]["config"] == asdict(tiny_config())
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["checkpoint.pt", "metrics.jsonl"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["checkpoint.pt", "dynamics.npz", "metrics.jsonl"]
 
 
 def test_checkpoint_holds_mean_and_deviation_of_the_training_images(tmp_path):

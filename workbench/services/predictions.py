@@ -36,6 +36,14 @@ class Predictions:
     class_ids: NDArray[np.int64]  # (K,) class of each column
     # (N, M) rows of the images most like each, nearest first, -1 where there are fewer; (0, 0) in files of old
     neighbours: NDArray[np.int32] = field(default_factory=_unknown)
+    # (N, K) what labels are judged by where the model learned from them (ml.dynamics), `probs` elsewhere; (0, 0) if so
+    # everywhere
+    witness: NDArray[np.float16] = field(default_factory=lambda: np.empty((0, 0), np.float16))
+
+    @property
+    def judging(self) -> NDArray[np.float16]:
+        """The probabilities that labels are judged by, (N, K)."""
+        return self.witness if len(self.witness) else self.probs
 
     @property
     def predicted(self) -> NDArray[np.int64]:

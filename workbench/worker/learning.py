@@ -103,7 +103,7 @@ def _read_lesson(session: Session, home: Home, run: Run) -> _Lesson:
     column = _map_columns(session, dataset, said)
     labels = queries.list_labels(session, dataset.id)
     first = np.array([column.get(labels.get(image_id, (None, None))[0], -1) for image_id in said.image_ids.tolist()])
-    judged = said.out_of_sample & np.isfinite(said.p_wrong)
+    judged = np.isfinite(said.p_wrong)
     verdicts = _list_verdicts(session, dataset, said, column)
     drawn = queries.list_drawn(session, dataset.id)
     return _Lesson(
@@ -151,7 +151,7 @@ def _read_verdict(settled: Settled, column: dict[int | None, int]) -> int:
 
 def _learn(lesson: _Lesson) -> Posteriors:
     said = lesson.said
-    probs = said.probs.astype(np.float32)
+    probs = said.judging.astype(np.float32)
     learned = learn_p_wrong(
         probs,
         lesson.given,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml.active.uncertainty import entropy, margin
 from ml.configs import TrainConfig, make_config, write_config
+from ml.dynamics import read_dynamics
 from ml.folds import cross_predict
 from ml.labels import label_issues
 from ml.launch import launch
@@ -168,7 +169,11 @@ def _train_run(context: Context, run_id: int) -> None:
         write_json(context.home.run_folder(run_id) / "config.json", {"arch": order.arch, **run.config}, indent=2)
     fitted = FITS.get(order.arch, _fit_network)(context, order, config, material)
     probs, unseen = _cross(context, order, config, material, fitted=fitted)
-    said = _make_predictions(material, probs, fitted.features, unseen, order=order)
+    found = None if order.from_run_id else read_dynamics(context.home.run_folder(run_id))
+    witness, known = _hear_witness(found, material, probs, unseen)
+    said = _make_predictions(
+        material, probs, fitted.features, unseen, witness=witness, judged=unseen | known, order=order
+    )
     save_predictions(context.home, run_id, said)
     training_sets.save_training_set(context.home, run_id, _list_training_set(material))
     metrics = _measure(said, material, order)
@@ -260,20 +265,44 @@ def _cross(
     return probs, np.ones(len(seen), np.bool_)
 
 
+def _hear_witness(
+    found: tuple[NDArray[np.int64], NDArray[np.float32]] | None,
+    material: Material,
+    probs: NDArray[np.float32],
+    unseen: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """What labels are judged by, and of which images the model spoke while it learned from them or their exact copies.
+
+    Where folds were asked too, the mean of both: it ranks better than either. A training that goes on from another
+    run's weights has known its images before.
+    """
+    noted, witness = np.zeros(len(material.rows), np.bool_), probs.copy()
+    if found is None:
+        return witness, noted
+    row_of = {material.rows[row].pixel_sha256: place for place, row in enumerate(found[0].tolist()) if row < len(noted)}
+    places = np.array([row_of.get(row.pixel_sha256, -1) for row in material.rows], np.int64)
+    noted = places >= 0
+    while_learning = found[1][places[noted]]
+    witness[noted] = np.where(unseen[noted, None], (probs[noted] + while_learning) / 2, while_learning)
+    return witness, noted
+
+
 def _make_predictions(
     material: Material,
     probs: NDArray[np.float32],
     features: NDArray[np.float32],
     unseen: NDArray[np.bool_],
     *,
+    witness: NDArray[np.float32],
+    judged: NDArray[np.bool_],
     order: Order,
 ) -> Predictions:
     """A frozen split gets no P(wrong): what is learned of one image's label there would serve to judge another's."""
     p_wrong = np.full(len(probs), np.nan, np.float32)
     suggested = probs.argmax(1).astype(np.int64)
-    judged = unseen & np.array([order.frozen is None or row.split != order.frozen for row in material.rows], np.bool_)
+    judged = judged & np.array([order.frozen is None or row.split != order.frozen for row in material.rows], np.bool_)
     if judged.any():
-        issues = label_issues(probs[judged], material.labels[: len(probs)][judged])
+        issues = label_issues(witness[judged], material.labels[: len(probs)][judged])
         p_wrong[judged], suggested[judged] = issues.p_wrong, issues.suggested
     small = compress(features, dimensions=64)
     return Predictions(
@@ -287,6 +316,7 @@ def _make_predictions(
         features=small,
         class_ids=np.array(order.class_ids, np.int64),
         neighbours=nearest_rows(small, k=STORED_NEIGHBOURS),
+        witness=witness.astype(np.float16),
     )
 
 
