@@ -58,6 +58,7 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "splits": f"{root}/splits",
         "splits_preview": f"{root}/splits/preview",
         "runs": f"{root}/runs",
+        "posterior": f"{root}/posterior",
         "train": f"{root}/runs/new",
         "studies": f"{root}/studies",
         "study_new": f"{root}/studies/new",
