@@ -17,7 +17,7 @@ from sqlalchemy import select
 from tests.live import Live, serve
 from workbench.config import Home
 from workbench.db import Database
-from workbench.models import Dataset, DuplicateGroup, Image, Job, Opinion, Queue, Run, Study
+from workbench.models import Audit, Dataset, DuplicateGroup, Image, Job, Opinion, Queue, Run, Study
 
 WIDTHS = {1440: 900, 390: 844}
 THEMES = ("light", "dark")
@@ -48,6 +48,7 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         job = session.scalars(select(Job.id).order_by(Job.id.desc())).first()
         study = session.scalars(select(Study.id).where(Study.dataset_id == row.id).order_by(Study.id.desc())).first()
         disputed = session.scalars(select(Image.id).where(Image.dataset_id == row.id, Image.disputed)).first()
+        audit = session.scalars(select(Audit.id).where(Audit.dataset_id == row.id).order_by(Audit.id)).first()
         judges = list(session.scalars(select(Opinion.user_id).distinct().order_by(Opinion.user_id)))
     database.close()
     pages = {
@@ -55,6 +56,8 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "grid": f"{root}/images",
         "image": f"{root}/images/{image}",
         "duplicates": f"{root}/duplicates",
+        "findings": f"{root}/findings",
+        "audits": f"{root}/audits",
         "splits": f"{root}/splits",
         "splits_preview": f"{root}/splits/preview",
         "runs": f"{root}/runs",
@@ -77,6 +80,12 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
     }
     if queue:
         pages |= {"card": f"{root}/queues/{queue}", "sweep": f"{root}/queues/{queue}/sweep"}
+    if audit:
+        pages |= {
+            "audit": f"{root}/audits/{audit}",
+            "audit_verdicts": f"{root}/audits/{audit}/verdicts",
+            "audit_report": f"{root}/audits/{audit}/report",
+        }
     if disputed:
         pages["case"] = f"{root}/adjudication/{disputed}"
     if len(judges) > 1:

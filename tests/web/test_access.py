@@ -18,7 +18,7 @@ from tests.trained_runs import add_run
 from workbench.config import Home
 from workbench.db import Database
 from workbench.models import Class, Dataset, DuplicateGroup, Image, Import, QueueItem
-from workbench.services import decisions, duplicates, invitations, jobs, studies, study_files, users
+from workbench.services import audits, decisions, duplicates, invitations, jobs, studies, study_files, users
 
 BrowserAs = Callable[[str], Browser]
 ROLES = ("viewer", "reviewer", "lead", "admin")
@@ -32,10 +32,12 @@ NEEDS = {
         **dict.fromkeys(
             (
                 "architectures.index",
+                "audits.index", "audits.pdf", "audits.report", "audits.show", "audits.verdicts",
                 "agreement.adjudication", "agreement.case", "agreement.images", "agreement.index",
                 "classes.colours", "classes.index", "duplicates.index", "duplicates.scan_state",
                 "duplicates.show", "explaining.look", "explaining.overlay", "explaining.show",
-                "exports.download", "exports.index", "history.index", "history.save",
+                "exports.download", "exports.index", "findings.index", "findings.scan_state",
+                "history.index", "history.save",
                 "home.datasets", "home.show",
                 "maps.density", "maps.points", "maps.progress", "maps.region", "maps.show", "maps.states",
                 "images.full", "images.grid", "images.show", "images.thumbnail", "imports.show", "jobs.badge",
@@ -64,9 +66,11 @@ NEEDS = {
         ),
         **dict.fromkeys(
             (
+                "audits.begin",
                 "agreement.ask_another", "agreement.compute", "agreement.settle", "agreement.settle_bulk",
                 "agreement.take_back_asking", "agreement.undo",
                 "classes.add", "classes.edit", "classes.merge", "classes.move", "classes.retire", "duplicates.scan",
+                "findings.scan",
                 "duplicates.settle_bulk", "explaining.start", "imports.start", "imports.upload",
                 "people.invite", "people.revoke",
                 "maps.make", "maps.queue", "maps.similar",
@@ -115,6 +119,7 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "item_id": session.scalars(select(QueueItem.id).where(QueueItem.queue_id == queue.id)).first(),
         "group_id": session.scalars(select(DuplicateGroup.id).where(DuplicateGroup.dataset_id == dataset.id)).one(),
         "run_id": add_map(home, add_run(session, home, dataset=dataset, user=user)).id,
+        "audit_id": _add_audit(session, dataset),
         "study_id": _add_study(session, dataset),
         "import_id": session.scalars(select(Import.id).where(Import.dataset_id == dataset.id)).one(),
         "job_id": jobs.enqueue(session, kind="scan", user=user, dataset=dataset).id,
@@ -129,6 +134,11 @@ def _make(session: Session, home: Home, name: str) -> dict[str, Any]:
         "kind": "explain",
         "number": 1,
     }
+
+
+def _add_audit(session: Session, dataset: Dataset) -> int:
+    plan = audits.plan_audit(session, dataset)
+    return audits.open_audit(session, plan, user=users.ensure_admin(session)).id
 
 
 def _add_study(session: Session, dataset: Dataset) -> int:
