@@ -141,7 +141,8 @@ def test_the_folder_holds_what_the_design_names(trained: tuple[Context, dict[str
     context, answer = trained
     folder = context.home.run_folder(answer["run"])
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoint.pt", "config.json", "images.npz", "lock", "metrics.jsonl", "predictions.npz", "probe.json",
+        "checkpoint.pt", "config.json", "dynamics.npz", "images.npz", "lock", "metrics.jsonl", "predictions.npz",
+        "probe.json",
     ]  # fmt: skip
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 10
 
@@ -154,14 +155,18 @@ def test_a_run_knows_which_program_trained_it(trained: tuple[Context, dict[str, 
     assert re.fullmatch("[0-9a-f]{12}", known["ml"])
 
 
-def test_without_folds_images_trained_on_are_in_sample(stripes: None, context: Context) -> None:
+def test_without_folds_images_trained_on_are_in_sample_but_their_labels_are_judged(
+    stripes: None, context: Context
+) -> None:
     answer = train(context)
     said = load_predictions(context.home, answer["run"])
     with context.database.read() as session:
         rows = versions.states_at(session, get_dataset(session))
     in_train = np.array([row.split == "train" for row in rows])
     np.testing.assert_array_equal(said.out_of_sample, ~in_train)
-    np.testing.assert_array_equal(np.isnan(said.p_wrong), in_train)
+    assert np.isfinite(said.p_wrong).all()
+    np.testing.assert_array_equal(said.judging[~in_train], said.probs[~in_train])
+    assert (said.judging[in_train] != said.probs[in_train]).any(1).all()  # by what it said while it learned
 
 
 def test_only_usable_images_teach_and_all_are_predicted(stripes: None, context: Context) -> None:
