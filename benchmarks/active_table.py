@@ -18,12 +18,13 @@ from ml.active.strategies import STRATEGIES
 DRAWS = 1000
 RARE = ("fear", "disgust")
 Floats = NDArray[np.float64]
+Runs = dict[int, NDArray[np.bool_]]  # seed -> whether each test image was right after each round
 
 
-def read_right(out: Path, data: Data) -> dict[str, dict[int, NDArray[np.bool_]]]:
+def read_right(out: Path, data: Data) -> dict[str, Runs]:
     """Strategy -> seed -> whether each test image was right after each round, (rounds, images); finished ones only."""
     truth, rounds = data.truth[data.test], MOST // ROUND
-    found: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    found: dict[str, Runs] = {}
     for strategy in STRATEGIES:
         for place in sorted(out.glob(f"{strategy}-[0-9]*.npz")):
             with np.load(place) as stored:
@@ -46,7 +47,7 @@ def labels_needed(curve: Floats, wanted: float) -> float:
     return float(ROUND * (last + share))
 
 
-def resample(right: dict[str, dict[int, NDArray[np.bool_]]]) -> Iterator[dict[str, Floats]]:
+def resample(right: dict[str, Runs]) -> Iterator[dict[str, Floats]]:
     """Mean curves of the strategies, each draw of seeds and images the same for all; the first is no draw."""
     rng = np.random.default_rng(0)
     seeds = sorted(right["random"])
@@ -82,36 +83,6 @@ def balance(right: NDArray[np.bool_], truth: NDArray[np.int64]) -> Floats:
     return np.array([right[-1][truth == column].mean() for column in range(len(CLASSES))])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    for name in ("tree", "votes", "out"):
-        parser.add_argument(name, type=Path)
-    wanted = parser.parse_args()
-    data = read_data(wanted.tree, wanted.votes)
-    truth = data.truth[data.test]
-    right = read_right(wanted.out, data)
-    curves = list(resample(right))
-    print(f"{len(data.pool):,} images to choose from, {len(data.test):,} to test on; goal {GOAL:,} labels\n")
-    points = " | ".join(f"{n:,}" for n in range(2 * ROUND, MOST + 1, ROUND))
-    print(
-        f"| strategy | seeds | {points} | less random, points | labels for random's {MOST:,} | balanced | fear, disgust right | of them asked | CPU s |"
-    )
-    print("|---" * (MOST // ROUND + 8) + "|")
-    for name, runs in sorted(right.items(), key=lambda each: -float(curves[0][each[0]][2:].mean())):
-        gains = np.array([each[name][-1] - each["random"][-1] for each in curves])
-        needed = np.array(
-            [labels_needed(each[name], float(each["random"][-1])) for each in curves if not np.isnan(each[name]).any()]
-        )
-        recalls = np.mean([balance(each, truth) for each in runs.values()], axis=0)
-        asked, seconds = count_asked(wanted.out, data, name)
-        rare = ", ".join(f"{100 * recalls[CLASSES[each]]:.0f} %" for each in RARE)
-        means = " | ".join(f"{100 * value:.1f}" for value in curves[0][name][1:])
-        gain = f"{100 * gains[0]:+.1f} {tell_interval(gains[1:], 100)}"
-        print(
-            f"| {name} | {len(runs)} | {means} | {gain} | {tell_labels(needed)} | {100 * recalls.mean():.1f} | {rare} | {asked} | {seconds} |"
-        )
-
-
 def count_asked(out: Path, data: Data, strategy: str) -> tuple[str, str]:
     """Labels of the rare classes among all that were asked for, mean over the seeds; CPU seconds of a pick."""
     counts, seconds = [], []
@@ -121,9 +92,49 @@ def count_asked(out: Path, data: Data, strategy: str) -> tuple[str, str]:
                 counts.append(np.bincount(data.truth[stored["chosen"]], minlength=len(CLASSES)))
                 seconds.extend(stored["seconds"][1:].tolist())
     asked = np.mean(counts, axis=0)
-    return ", ".join(
-        f"{asked[CLASSES[each]]:.0f}" for each in RARE
-    ), f"{np.mean(seconds):.1f}, at most {np.max(seconds):.1f}"
+    told = f"{np.mean(seconds):.1f} ({np.max(seconds):.1f})"
+    return ", ".join(f"{asked[CLASSES[each]]:.0f}" for each in RARE), told
+
+
+def tell_curve(name: str, runs: Runs, curves: list[dict[str, Floats]]) -> str:
+    """A line of the first table: accuracy after each round, and by how much the last is above random's."""
+    gains = np.array([each[name][-1] - each["random"][-1] for each in curves])
+    means = " | ".join(f"{100 * value:.1f}" for value in curves[0][name][1:])
+    return f"| {name} | {len(runs)} | {means} | {100 * gains[0]:+.1f} {tell_interval(gains[1:], 100)} |"
+
+
+def tell_rest(name: str, runs: Runs, curves: list[dict[str, Floats]], *, out: Path, data: Data) -> str:
+    """A line of the second table: labels needed, in the mean and by seed; the classes; the cost."""
+    known = [each for each in curves if not np.isnan(each[name]).any()]
+    needed = np.array([labels_needed(each[name], float(each["random"][-1])) for each in known])
+    recalls = np.array([balance(each, data.truth[data.test]) for each in runs.values()])
+    by_seed = ", ".join(f"{100 * each:.1f}" for each in recalls.mean(1))
+    rare = ", ".join(f"{100 * recalls.mean(0)[CLASSES[each]]:.0f} %" for each in RARE)
+    asked, seconds = count_asked(out, data, name)
+    balanced = f"{100 * recalls.mean():.1f} ({by_seed})"
+    return f"| {name} | {tell_labels(needed)} | {balanced} | {rare} | {asked} | {seconds} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name in ("tree", "votes", "out"):
+        parser.add_argument(name, type=Path)
+    wanted = parser.parse_args()
+    data = read_data(wanted.tree, wanted.votes)
+    right = read_right(wanted.out, data)
+    curves = list(resample(right))
+    order = sorted(right, key=lambda name: -float(curves[0][name][2:].mean()))
+    print(f"{len(data.pool):,} images to choose from, {len(data.test):,} to test on; goal {GOAL:,} labels\n")
+    points = " | ".join(f"{n:,}" for n in range(2 * ROUND, MOST + 1, ROUND))
+    print(f"| strategy | seeds | {points} | above random |\n" + "|---" * (MOST // ROUND + 2) + "|")
+    for name in order:
+        print(tell_curve(name, right[name], curves))
+    print(
+        f"\n| strategy | labels for random's {MOST:,} | balanced (by seed) | {', '.join(RARE)} right | asked | CPU s |"
+    )
+    print("|---" * 6 + "|")
+    for name in order:
+        print(tell_rest(name, right[name], curves, out=wanted.out, data=data))
 
 
 if __name__ == "__main__":
