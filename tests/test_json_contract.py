@@ -24,7 +24,7 @@ MAYBE_TEXT = (str, type(None))
 MAYBE_NUMBER = (int, float, type(None))
 COUNTS = {str: int}
 LEFT = {"expected": NUMBER, "low": int, "high": int, "of": int}
-GAIN = {"difference": NUMBER, "low": NUMBER, "high": NUMBER}
+MOVE = {"difference": NUMBER, "low": NUMBER, "high": NUMBER}
 FIGURE = {"value": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER, "n": int}
 TINY = ("--set", "image_size=16", "--set", "threads=1", "--set", "batch_size=16", "--set", "precision=float32")
 
@@ -393,9 +393,9 @@ CONTRACT: dict[str, Any] = {
     },
     "bought": {
         "run": int, "against": int, "split": str, "n": int, "decisions": int, "changed": int, "sentence": str,
-        "parts": [{"queue": (int, type(None)), "title": str, "decisions": int, "changed": int, **GAIN}],
-        "rest": GAIN,
-        "whole": {**GAIN, "p": NUMBER},
+        "parts": [{"queue": (int, type(None)), "title": str, "decisions": int, "changed": int, **MOVE}],
+        "rest": MOVE,
+        "whole": {**MOVE, "p": NUMBER},
     },
     "queue items": {
         "queue": int, "recipe": str,
