@@ -76,7 +76,7 @@ NEEDS = {
                 "maps.make", "maps.queue", "maps.similar",
                 "queues.build",
                 "queues.close", "run_checking.probe", "runs.cancel", "training_forms.create",
-                "posterior.keep",
+                "posterior.keep", "posterior.train_missing",
                 "comparing.promote", "comparing.train_control", "runs.retry", "splits.build",
                 "splits.freeze", "splits.unfreeze", "studies.cancel", "studies.create", "studies.go_on",
             ),

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from workbench.models import Image
+from workbench.models import VERDICTS, Decision, Image, Run
 
 
 class Undecided(NamedTuple):
@@ -28,3 +28,23 @@ def list_undecided(session: Session, *, dataset_id: int, p_wrong_from: float | N
         query = query.where(Image.p_wrong >= p_wrong_from)
     rows = session.execute(query).all()
     return sorted((Undecided._make(row) for row in rows), key=lambda row: row.id)
+
+
+def list_settled_ids(session: Session, dataset_id: int) -> list[int]:
+    """The images that reviewers have decided on."""
+    query = select(Image.id).where(Image.dataset_id == dataset_id, Image.label_source.in_(("decision", "consensus")))
+    return list(session.scalars(query))
+
+
+def get_first_version(session: Session, dataset_id: int) -> int:
+    """The newest line before anybody decided on an image: the labels as they came."""
+    first = select(func.min(Decision.id)).where(Decision.dataset_id == dataset_id, Decision.kind.in_(VERDICTS))
+    query = select(func.max(Decision.id)).where(
+        Decision.dataset_id == dataset_id, Decision.id < func.coalesce(first.scalar_subquery(), 2**62)
+    )
+    return session.scalar(query) or 0
+
+
+def list_runs(session: Session, dataset_id: int) -> list[Run]:
+    """All runs of the data set, newest first."""
+    return list(session.scalars(select(Run).where(Run.dataset_id == dataset_id).order_by(Run.id.desc())))

@@ -44,17 +44,18 @@ def find_belief(
 
 def explain(learned: Posteriors, given: Class | None, by_id: Mapping[int, Class]) -> str:
     """What became of the images with the same label that reviewers looked at."""
-    columns = np.flatnonzero(learned.class_ids == given.id) if given else []
-    if given is None or len(columns) == 0 or len(learned.said) == 0:
+    columns = learned.class_ids.tolist()
+    if given is None or given.id not in columns or len(learned.said) == 0:
         return ""
-    counts = learned.said[columns[0]].copy()
-    looked, right = int(counts.sum()), int(counts[columns[0]])
+    column = columns.index(given.id)
+    counts = learned.said[column].copy()
+    looked, right = int(counts.sum()), int(counts[column])
     if looked == 0:
         return f"Nobody has looked at an image labelled {given.name} yet, so the model's word counts."
-    counts[columns[0]] = 0
+    counts[column] = 0
     most = int(counts.argmax())
     wrong = f"{looked - right:,} were something else"
-    if most < len(learned.class_ids) and counts[most] > 0:
-        cls = by_id.get(int(learned.class_ids[most]))
+    if most < len(columns) and counts[most] > 0:
+        cls = by_id.get(columns[most])
         wrong += f", most often {cls.name} ({int(counts[most]):,})" if cls else ""
     return f"Of {looked:,} images labelled {given.name} that reviewers looked at, {wrong}."

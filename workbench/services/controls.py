@@ -10,7 +10,7 @@ from workbench.models import Dataset, Run, User
 from workbench.queries import datasets as dataset_queries
 from workbench.queries import runs as queries
 from workbench.services import jobs
-from workbench.services.data_steps import steps_of
+from workbench.services.data_steps import DataSteps, steps_of
 from workbench.services.training_descriptions import describe_program
 
 ASKED = ("overrides", "seed", "data_steps")  # of a run's config: what was asked for, besides what stands in its row
@@ -39,12 +39,12 @@ def part(session: Session, run_a: Run, run_b: Run) -> Parting:
     """What the two differ in, and the run that stands between them."""
     if run_a.content_hash == run_b.content_hash:
         return Parting("labels", control=run_b)
-    if _recipe(run_a) == _recipe(run_b):
+    if recipe(run_a) == recipe(run_b):
         return Parting("settings", control=run_a)
     alike = [
         run
         for run in queries.list_on_version(session, dataset_id=run_a.dataset_id, content_hash=run_a.content_hash)
-        if _recipe(run) == _recipe(run_b)
+        if recipe(run) == recipe(run_b)
     ]
     done = next((run for run in alike if run.status == "done"), None)
     if done is not None:
@@ -53,10 +53,10 @@ def part(session: Session, run_a: Run, run_b: Run) -> Parting:
     return Parting("none", waiting=waiting, obstacle=_find_obstacle(session, run_a, run_b))
 
 
-def _recipe(run: Run) -> tuple[Any, ...]:
-    """How a run was to be trained, apart from on what."""
+def recipe(run: Run, *, steps: DataSteps | None = None) -> tuple[Any, ...]:
+    """How a run was to be trained, apart from on what. steps: instead of its own."""
     asked = (run.config.get("overrides") or {}, run.config.get("seed", 0), run.config.get("leave_out", "exact"))
-    return (run.arch, run.preset, run.from_run_id, *asked, steps_of(run))
+    return (run.arch, run.preset, run.from_run_id, *asked, steps or steps_of(run))
 
 
 def _find_obstacle(session: Session, run_a: Run, run_b: Run) -> str:

@@ -29,6 +29,8 @@ def keep_labels(
     """
     if not user.may("lead"):
         raise Forbidden("Only leads overrule the posterior; ask one.")
+    if not image_ids:
+        raise Invalid("Tick at least one image.")
     if len(image_ids) > MOST:
         raise Invalid(f"Overrule at most {MOST:,} images at once; narrow the filter.")
     found = image_lists.get_images(session, sorted(set(image_ids)))

@@ -5,16 +5,16 @@ from typing import Any
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
-from workbench.errors import Invalid
-from workbench.models import SPLITS, Class, Dataset
+from workbench.errors import Invalid, NotFound
+from workbench.models import SPLITS, Class, Dataset, Run
 from workbench.queries import datasets, image_lists
 from workbench.queries import runs as queries
-from workbench.services import decisions, keeping, posterior_changes
+from workbench.services import decisions, keeping, posterior_changes, posterior_gains
 from workbench.services.posterior_changes import ChangeFilter, Changes
 from workbench.services.posteriors import Posteriors, find_posteriors, has_posteriors
 from workbench.web.accounts import me, needs
 from workbench.web.boundary import db, done, home, page
-from workbench.web.loaders import load_dataset
+from workbench.web.loaders import load_dataset, load_run
 
 blueprint = Blueprint("posterior", __name__)
 PAGE = 60
@@ -116,8 +116,6 @@ def keep(name: str) -> ResponseReturnValue:
     if request.form.get("everything") == "yes":
         image_ids = _list_matching(dataset)
     try:
-        if not image_ids:
-            raise Invalid("Tick at least one image.")
         changed = keeping.keep_labels(
             db(), dataset=dataset, user=me(), image_ids=image_ids, keeps=keeps, action=request.form.get("action")
         )
@@ -146,3 +144,30 @@ def _find_way_back(dataset: Dataset) -> str:
         return url_for("images.show", name=dataset.name, image_id=image_id)
     kept: dict[str, Any] = {name: value for name in FIELDS if (value := request.args.get(name))}
     return url_for("posterior.show", name=dataset.name, **kept)
+
+
+# --- what it bought ---------------------------------------------------------------------------------------------
+
+
+def describe_posterior(run: Run) -> dict[str, Any]:
+    """For the page of a run that was taught the posterior: the runs that part its gain, and the parts."""
+    trio = posterior_gains.find_trio(db(), run)
+    gain = None
+    if trio is not None and len(trio.done) > 1:
+        try:
+            gain = posterior_gains.part_gain(db(), home(), trio)
+        except (Invalid, NotFound):  # no image that all of them left unseen, or the predictions of one are gone
+            gain = None
+    return {"trio": trio, "posterior_gain": gain}
+
+
+@blueprint.post("/d/<name>/runs/<int:run_id>/posterior")
+@needs("lead")
+def train_missing(name: str, run_id: int) -> ResponseReturnValue:
+    """The runs that are missing to tell decisions and posterior apart."""
+    dataset = load_dataset(name)
+    run = load_run(run_id, dataset)
+    made = posterior_gains.ask_for_missing(db(), dataset=dataset, user=me(), run=run)
+    names = " and ".join(f"run {each.id}" for each in made)
+    words = f"Queued: {names}." if made else "They are there already, or on their way."
+    return done(url_for("run_parts.training", name=name, run_id=run_id), words)

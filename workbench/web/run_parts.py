@@ -23,6 +23,7 @@ from workbench.web.boundary import db, done, home, page
 from workbench.web.charts import IntervalBar, PairedBars
 from workbench.web.learning_curves import draw_curves
 from workbench.web.loaders import load_dataset, load_run
+from workbench.web.posterior import describe_posterior
 from workbench.web.run_results import describe_run
 
 blueprint = Blueprint("run_parts", __name__)
@@ -242,6 +243,7 @@ def training(name: str, run_id: int) -> ResponseReturnValue:
         charts=draw_curves(read_curves(home(), run_id), run.metrics["baseline"]["accuracy"], with_rate=True),
         stages=_cover(run),
         command=training_requests.command_of(dataset, run),
+        **describe_posterior(run),
         described=describe_training(run.config),
     )
 
