@@ -1,5 +1,7 @@
 """Maps for tests of pages: places in a row, as a job would leave them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from workbench.config import Home
@@ -8,9 +10,9 @@ from workbench.services import maps
 from workbench.services.predictions import load_predictions
 
 
-def add_map(home: Home, run: Run, *, regions: int = 2) -> Run:
-    """The run's images from left to right by id, cut into regions of equal size; returns the run."""
-    image_ids = load_predictions(home, run.id).image_ids
+def add_map(home: Home, run: Run, *, regions: int = 2, order: Sequence[int] | None = None) -> Run:
+    """The run's images from left to right, by id or in an order, cut into regions of equal size; returns the run."""
+    image_ids = np.array(load_predictions(home, run.id).image_ids if order is None else order)
     across = (np.arange(len(image_ids)) + 0.5) / len(image_ids)
     made = maps.arrange(
         image_ids=image_ids,

@@ -255,8 +255,7 @@ class MapPage {
     this.isLooking = true;
     requestAnimationFrame(() => {
       this.isLooking = false;
-      const point = this.points.nearest(this.view, this.mode, this.hidden, ...place, HOVER_PX);
-      if (point >= 0 || this.pinned < 0) this.showPoint(point, false);
+      if (this.pinned < 0) this.showPoint(this.points.nearest(this.view, this.mode, this.hidden, ...place, HOVER_PX), false); // not clicked meanwhile
     });
   }
 

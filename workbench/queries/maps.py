@@ -1,5 +1,6 @@
 """What a map colours its images by."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ COLUMNS = ("id", "label", "predicted", "p_wrong", "split", "status", "is_decided
 def list_states(session: Session, dataset_id: int) -> NDArray[np.float64]:
     """(N, 7) as COLUMNS, ascending by id: class ids or 0, P(wrong) or -1, places in SPLITS or -1 and in STATUSES.
 
-    One statement over the whole data set, two seconds for a million images.
+    One statement over the whole data set, 2 CPU-s for a million images.
     """
     rows: Any = session.execute(
         select(
@@ -30,8 +31,8 @@ def list_states(session: Session, dataset_id: int) -> NDArray[np.float64]:
         )
         .where(Image.dataset_id == dataset_id)
         .order_by(Image.id)
-    ).all()
-    return np.array(rows, np.float64).reshape(-1, len(COLUMNS))
+    )
+    return np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, len(COLUMNS))
 
 
 def list_open_findings(session: Session, dataset_id: int) -> NDArray[np.int64]:
@@ -45,8 +46,8 @@ def list_open_findings(session: Session, dataset_id: int) -> NDArray[np.int64]:
             or_(Image.decided_at.is_(None), Image.decided_at <= Finding.found_at),
             Image.status != "excluded",
         )
-    ).all()
-    found = np.array(rows, np.int64).reshape(-1, 2)
+    )
+    found = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
     return found[found[:, 1] >= 0]
 
 

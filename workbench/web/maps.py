@@ -9,7 +9,7 @@ from flask import Blueprint, Response, make_response, request, url_for
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
 
-from workbench.errors import Conflict, Invalid, NothingToReview
+from workbench.errors import Conflict, Invalid, NotFound, NothingToReview
 from workbench.models import Dataset
 from workbench.queries import datasets, image_lists, jobs
 from workbench.services import activities, bulk_decisions, map_pictures, map_states, maps, queue_plans, queues
@@ -160,6 +160,8 @@ def region(name: str, number: int) -> ResponseReturnValue:
     dataset = load_dataset(name)
     shown, found = _load_states(dataset)
     rows = np.flatnonzero(shown.map.regions == number - 1)
+    if not len(rows):
+        raise NotFound(f"The map has no region {number}; it may have been made anew.")
     return _show_images(dataset, _by_risk(shown.map, found, rows), title=f"Region {number}")
 
 
