@@ -1,6 +1,6 @@
 """What posterior labels are worth: FER2013 with the given labels, with verdicts put right, and with the posterior.
 
-    python -m benchmarks.posterior HOME VOTES.csv OUT [--run 1] [--seeds 3] [--epochs 5] [--size 48] [--arms ...]
+    python -m benchmarks.posterior HOME VOTES.csv OUT [--run 1] [--seeds 3] [--epochs 5] [--size 48] [--heads] [--arms A...]
 
 HOME holds FER2013 (train and validation) and a run with folds. The votes are the truth and the reviewers: an arm
 draws so many training images at random, and each verdict is the votes' winner (`winner`; a tie is ambiguous, and an
@@ -15,13 +15,17 @@ image that no class wins is excluded) or one rater drawn from the votes (`single
 All arms of a seed begin with the same weights and order and draw the same images. Measured on the validation images
 that one class wins, against that class; differences to `given` are paired over images and seeds. Trained arms are
 kept in OUT, so that the benchmark goes on where it was stopped. 5 epochs at 48 pixels: 3 minutes an arm on one core.
+With --heads each arm fits a head on the features of the run's network instead (`--arch head`): seconds, so that many
+draws of verdicts can be averaged; the network itself has then learned the labels as they came.
 """
 
 import argparse
 import csv
+import functools
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from ml.configs import make_config
+from ml.configs import TrainConfig, make_config
+from ml.heads import apply_head, fit_head
 from ml.posteriors import keep_shares, learn_posterior
 from ml.predict import load_model, predict
 from ml.train import train
@@ -49,6 +54,8 @@ OPTIONS = {
 }  # fmt: skip
 ARMS = ("given", "right-1000", "right-2000", "winner-1000", "winner-2000", "single-1000", "single-2000")
 DRAWS = 2000  # of the bootstrap
+SMOOTHING = TrainConfig().label_smoothing
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -151,11 +158,17 @@ def _learn(faces: Faces, rows: NDArray[np.int64], verdicts: NDArray[np.int64]) -
     return learn_posterior(faces.probs, given, p_wrong=learned.p_wrong, **asked)
 
 
-def run_arm(faces: Faces, arm: str, *, seed: int, epochs: int, out: Path) -> None:
+def run_arm(faces: Faces, arm: str, *, seed: int, out: Path, fit: Callable[[Lesson, Path], Floats]) -> None:
     path = out / f"{arm}-seed{seed}.npy"
     if path.exists():
         return
-    lesson, started_s = prepare(faces, arm, seed=seed), time.process_time()
+    started_s = time.process_time()
+    np.save(path, fit(prepare(faces, arm, seed=seed), out / path.stem))
+    print(f"{path.stem}: {time.process_time() - started_s:.0f} CPU s", flush=True)
+
+
+def fit_network(faces: Faces, lesson: Lesson, folder: Path, *, seed: int, epochs: int) -> Floats:
+    """Probabilities of the validation images."""
     config = make_config("quick", epochs=epochs, image_size=faces.images.shape[2], seed=seed, threads=1)
     result = train(
         faces.images,
@@ -164,14 +177,22 @@ def run_arm(faces: Faces, arm: str, *, seed: int, epochs: int, out: Path) -> Non
         validation_indices=np.empty(0, np.int64),
         class_count=len(faces.class_names),
         config=config,
-        folder=out / path.stem,
+        folder=folder,
         targets=lesson.targets,
         weights=lesson.weights,
     )
     probs, _ = predict(load_model(result.checkpoint), faces.images[~faces.is_train])
-    shutil.rmtree(out / path.stem)
-    np.save(path, probs)
-    print(f"{path.stem}: {time.process_time() - started_s:.0f} CPU s", flush=True)
+    shutil.rmtree(folder)
+    return probs
+
+
+def fit_on_features(faces: Faces, features: Floats, lesson: Lesson, *, seed: int) -> Floats:
+    """As `fit_network`, by a head alone."""
+    rows = lesson.rows
+    head, _ = fit_head(
+        features[rows], lesson.targets[rows], weights=lesson.weights[rows], label_smoothing=SMOOTHING, seed=seed
+    )
+    return apply_head(head, features[~faces.is_train])
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -234,6 +255,16 @@ def _show_difference(found: list[float]) -> str:
     return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in found))
 
 
+def _look(folder: Path, run: int, faces: Faces) -> Floats:
+    return predict(load_model(Home.at(folder).run_folder(run) / "checkpoint.pt"), faces.images)[1]
+
+
+def _choose_fit(faces: Faces, features: Floats | None, *, seed: int, epochs: int) -> Callable[[Lesson, Path], Floats]:
+    if features is None:
+        return functools.partial(fit_network, faces, seed=seed, epochs=epochs)
+    return lambda lesson, _folder: fit_on_features(faces, features, lesson, seed=seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
@@ -243,13 +274,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--heads", action="store_true")
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     faces = load_faces(given.home, given.votes, run=given.run, size=given.size)
+    features = _look(given.home, given.run, faces) if given.heads else None
     for seed in range(given.seeds):
         for arm in given.arms:
-            run_arm(faces, arm, seed=seed, epochs=given.epochs, out=given.out)
+            fit = _choose_fit(faces, features, seed=seed, epochs=given.epochs)
+            run_arm(faces, arm, seed=seed, out=given.out, fit=fit)
     rows = compare(faces, given.arms, seeds=given.seeds, out=given.out)
     show(rows)
     (given.out / "table.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")

@@ -35,9 +35,10 @@ def _show(dataset: Dataset, *, problem: str = "", status: int = 200) -> Response
     basics: dict[str, Any] = {"dataset": dataset, "classes": classes, "run_id": run_id, "learned": learned}
     if learned is None:
         return page("posterior.html", **basics, problem=problem)
-    wanted = parse_filter()
     changes = _list_changes(dataset, learned, run_id)
+    wanted = parse_filter(changes)
     matching = posterior_changes.choose(changes, wanted)
+    of_split = posterior_changes.choose(changes, ChangeFilter(split=wanted.split))
     kept_args = {name: value for name in FIELDS if (value := request.args.get(name))}
     shown = posterior_changes.take_page(matching, after=_parse_cursor(), limit=PAGE)
     images = {image.id: image for image in image_lists.get_images(db(), shown.image_ids.tolist())}
@@ -51,8 +52,8 @@ def _show(dataset: Dataset, *, problem: str = "", status: int = 200) -> Response
         any_pair={name: value for name, value in kept_args.items() if name not in ("given", "into")},
         runs=_list_runs(dataset),
         pairs=posterior_changes.count_pairs(changes, wanted)[:PAIRS],
-        total=len(changes.image_ids),
-        overruled=int(changes.kept.sum()),
+        total=len(of_split.image_ids),
+        overruled=int(of_split.kept.sum()),
         matching=len(matching.image_ids),
         rows=_list_rows(shown, images, classes),
         following=_make_cursor(shown) if len(matching.image_ids) and len(shown.image_ids) == PAGE else None,
@@ -82,9 +83,10 @@ def _list_rows(shown: Changes, images: dict[int, Any], classes: dict[int, Class]
     ]
 
 
-def parse_filter() -> ChangeFilter:
-    """What cannot be read lets all through."""
-    split, kept = request.args.get("split"), request.args.get("kept")
+def parse_filter(changes: Changes) -> ChangeFilter:
+    """What cannot be read lets all through. Unless told otherwise it is about the images that teach."""
+    usual = "train" if (changes.splits == "train").any() else None
+    split, kept = request.args.get("split", usual), request.args.get("kept")
     return ChangeFilter(
         given=request.args.get("given", type=int),
         into=request.args.get("into", type=int),
@@ -131,9 +133,8 @@ def _list_matching(dataset: Dataset) -> list[int]:
     learned = find_posteriors(home(), run_id) if run_id else None
     if learned is None:
         return []
-    found: list[int] = posterior_changes.choose(
-        _list_changes(dataset, learned, run_id), parse_filter()
-    ).image_ids.tolist()
+    changes = _list_changes(dataset, learned, run_id)
+    found: list[int] = posterior_changes.choose(changes, parse_filter(changes)).image_ids.tolist()
     return found
 
 
