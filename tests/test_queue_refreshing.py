@@ -1,6 +1,7 @@
 """Queues that follow the model and the verdicts: replaced, chosen anew, and nobody who works in them is disturbed."""
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,12 @@ from tests.review_queues import BrowserAs
 from tests.test_queues import images_of, make_run
 from workbench.config import Home
 from workbench.db import Database
+from workbench.errors import Invalid
 from workbench.models import Dataset, Image, Queue, QueueItem, Run, User, utc_now
 from workbench.queries import queues as queries
 from workbench.services import automatic_queues, checks, decisions, leases, queue_plans, queue_refreshing, queues
 from workbench.services.posteriors import Posteriors, save_posteriors
-from workbench.services.predictions import load_predictions
+from workbench.services.predictions import load_predictions, save_predictions
 from workbench.worker.process import close_left_queues
 
 NOW = utc_now()
@@ -318,6 +320,37 @@ def test_what_reviewers_settled_and_the_model_denies(session: Session, home: Hom
     assert plan.expected_hits is None
     doubtful = queue_plans.plan_queue(session, home, dataset=pets, recipe="contradicted", run=run, least="0.3")
     assert doubtful.image_ids == [images[0].id, images[4].id, images[1].id]
+
+
+def test_what_a_fold_and_the_model_itself_see_differently(session: Session, home: Home, pets: Dataset) -> None:
+    """Of cat cat dog dog owl owl: while it learned the model said cat of all, in the middle of the two it is noted."""
+    folds = np.array([[0.8, 0.2, 0], [0.1, 0.9, 0], [0.3, 0.7, 0], [0.1, 0.9, 0], [0.8, 0.2, 0], [0.1, 0.9, 0]])
+    run = make_run(session, home, pets, folds.tolist(), out_of_sample=[True] * 5 + [False])
+    said = load_predictions(home, run.id)
+    with pytest.raises(Invalid, match="has no folds that could disagree"):
+        queue_plans.plan_queue(session, home, dataset=pets, recipe="folds", run=run)
+    own = np.array([[0.8, 0.2, 0], [0.9, 0.1, 0], [0.8, 0.2, 0], [0.1, 0.9, 0], [0.8, 0.2, 0], [0.9, 0.1, 0]])
+    save_predictions(home, run.id, replace(said, witness=((folds + own) / 2).astype(np.float16)))
+    plan = queue_plans.plan_queue(session, home, dataset=pets, recipe="folds", run=run)
+    images = images_of(session, pets)
+    assert plan.image_ids == [images[1].id, images[2].id]
+    assert plan.rows[0]["reason"] == (
+        "A fold that has not seen it says dog (0.90), the model, while it learned, cat (0.90); labelled cat."
+    )
+
+
+def test_a_run_without_folds_opens_cells_by_what_it_said_while_it_learned(
+    session: Session, home: Home, pets: Dataset
+) -> None:
+    sure = [[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 1.0]]  # it knows them by heart
+    run = make_run(session, home, pets, sure, out_of_sample=False, p_wrong=[0.1, 0.8, 0.1, 0.1, 0.1, 0.1])
+    witness = np.array(sure, np.float16)
+    witness[1] = [0.2, 0.7, 0.1]
+    save_predictions(home, run.id, replace(load_predictions(home, run.id), witness=witness))
+    plans = {plan.recipe: plan for plan in automatic_queues.plan_automatic(session, home, dataset=pets, run=run)}
+    cell = plans["confusion"]
+    assert (cell.title, cell.image_ids) == ("Labelled cat, predicted dog", [images_of(session, pets)[1].id])
+    assert cell.rows[0]["reason"] == "Labelled cat, predicted dog with 0.70 while the model learned from it."
 
 
 def test_what_reviewers_contradict_each_other_about(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
@@ -15,7 +16,7 @@ from workbench.services.queue_plans import RANDOM_SHARE, QueuePlan, choose, plan
 from workbench.services.queue_pools import load_pool
 from workbench.services.queues import close_queue, open_queue
 from workbench.services.recipes import RECIPES, confusion
-from workbench.services.recipes.pool import Pool
+from workbench.services.recipes.pool import Pool, believe_wrong
 
 CELLS = 3
 LIMITS = {"label_issues": 1000, "confusion": 200, "uncertain": 200}
@@ -36,9 +37,8 @@ def plan_automatic(session: Session, home: Home, *, dataset: Dataset, run: Run) 
 
 
 def list_wanted(pool: Pool) -> list[tuple[str, dict[str, Any]]]:
-    """(recipe, params) of what a run should open; its judgement counts only of images that it has not seen."""
-    said = pool.predictions
-    if said is None or not (said.out_of_sample & (pool.label_ids != 0)).any():
+    """(recipe, params) of what a run should open; one that can judge no label only tells where it hesitates."""
+    if pool.predictions is None or np.isnan(believe_wrong(pool)).all():
         return [("uncertain", {})]
     cells = [("confusion", {"cell": cell}) for cell in confusion.worst_cells(pool, count=CELLS)]
     return [("label_issues", {}), *cells, ("uncertain", {})]

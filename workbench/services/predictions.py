@@ -65,6 +65,18 @@ class Predictions:
         best: NDArray[np.float32] = self.probs.max(1).astype(np.float32)
         return best
 
+    @property
+    def while_learning(self) -> NDArray[np.float32]:
+        """What the model itself said while it learned, (N, K), of images of which a fold's model spoke as well.
+
+        `witness` is the mean of both there, `probs` the fold's. NaN rows for other images.
+        """
+        said = np.full(self.probs.shape, np.nan, np.float32)
+        if len(self.witness):
+            twice = self.out_of_sample & (self.witness != self.probs).any(1)
+            said[twice] = (2 * self.witness[twice].astype(np.float32) - self.probs[twice]).clip(0, 1)
+        return said
+
     def find(self, image_id: int) -> int | None:
         """The image's row, none if the run never saw it."""
         row = int(np.searchsorted(self.image_ids, image_id))

@@ -134,6 +134,7 @@ def _align(pool: Pool, said: Predictions) -> tuple[Pool, Predictions]:
         margin=said.margin[rows],
         features=np.empty((len(rows), 0), np.float16),
         class_ids=said.class_ids,
+        witness=said.witness[rows] if len(said.witness) else said.witness,
     )
 
 

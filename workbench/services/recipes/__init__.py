@@ -12,6 +12,7 @@ from workbench.services.recipes import (
     filtered,
     findings,
     flipped,
+    folds,
     label_issues,
     near_duplicates,
     random_sample,
@@ -27,6 +28,7 @@ RECIPES: dict[str, Recipe] = {
     "cold_start": cold_start.RECIPE,
     "disagreement": disagreement.RECIPE,
     "flipped": flipped.RECIPE,
+    "folds": folds.RECIPE,
     "contradicted": contradicted.RECIPE,
     "disputed": disputed.RECIPE,
     "findings": findings.RECIPE,
@@ -39,7 +41,7 @@ RECIPES: dict[str, Recipe] = {
 # as the form offers them: what they are good for -> which
 GROUPS: dict[str, tuple[str, ...]] = {
     "Find wrong labels": ("label_issues", "confusion"),
-    "Look where opinions differ": ("disagreement", "flipped", "contradicted", "disputed"),
+    "Look where opinions differ": ("disagreement", "flipped", "folds", "contradicted", "disputed"),
     "Teach the model": ("active", "uncertain", "cold_start"),
 }
 _OTHERS = "Measure and tidy up"

@@ -3,33 +3,33 @@
 import numpy as np
 
 from workbench.errors import Invalid
-from workbench.services.recipes.pool import Candidates, Pool, Recipe, believe_wrong, read_predictions
+from workbench.services.recipes.pool import Candidates, Pool, Recipe, believe_wrong, judge, read_predictions
 
 
 def find(pool: Pool, *, cell: str = "") -> Candidates:
     """cell: "TRUE:PREDICTED", two class names.
 
-    The labels that are most probably wrong come first; then, the most confident first, images that the run was trained
-    on, which it cannot judge.
+    The labels that are most probably wrong come first; then, the most confident first, those that the run cannot judge.
     """
     true_id, predicted_id = read_cell(pool, cell)
     said = read_predictions(pool)
-    confidence = said.confidence
-    rows = np.flatnonzero((pool.label_ids == true_id) & (said.predicted_ids == predicted_id))
+    predicted_ids, confidence = judge(said)
+    rows = np.flatnonzero((pool.label_ids == true_id) & (predicted_ids == predicted_id))
     p_wrong = believe_wrong(pool)
     rows = rows[np.lexsort((pool.image_ids[rows], -confidence[rows], -np.nan_to_num(p_wrong[rows])))]
     true, predicted = pool.name(true_id), pool.name(predicted_id)
 
     def reason(item: int) -> str:
         row = int(rows[item])
-        seen = " by a model that has not seen it" if said.out_of_sample[row] else ""
-        return f"Labelled {true}, predicted {predicted} with {confidence[row]:.2f}{seen}."
+        seen = "" if np.isnan(p_wrong[row]) else " while the model learned from it"
+        how = " by a model that has not seen it" if said.out_of_sample[row] else seen
+        return f"Labelled {true}, predicted {predicted} with {confidence[row]:.2f}{how}."
 
     return Candidates(
         image_ids=pool.image_ids[rows],
         scores=np.where(np.isnan(p_wrong[rows]), confidence[rows], p_wrong[rows]).astype(np.float32),
         p_wrong=said.p_wrong[rows],
-        suggested_ids=said.predicted_ids[rows],
+        suggested_ids=predicted_ids[rows],
         reason=reason,
     )
 
@@ -49,9 +49,9 @@ def worst_cells(pool: Pool, *, count: int) -> list[str]:
 
     Not those with the most confusions: where the labels are good, a confusion is the model's own mistake.
     """
-    said, p_wrong = read_predictions(pool), believe_wrong(pool)
-    confused = np.flatnonzero(~np.isnan(p_wrong) & (said.predicted_ids != pool.label_ids))
-    pairs = np.stack([pool.label_ids[confused], said.predicted_ids[confused]], axis=1)
+    (predicted_ids, _), p_wrong = judge(read_predictions(pool)), believe_wrong(pool)
+    confused = np.flatnonzero(~np.isnan(p_wrong) & (predicted_ids != pool.label_ids))
+    pairs = np.stack([pool.label_ids[confused], predicted_ids[confused]], axis=1)
     cells, cell_of = np.unique(pairs, axis=0, return_inverse=True)
     expected = np.bincount(cell_of.ravel(), p_wrong[confused], minlength=len(cells))
     order = np.argsort(-expected, kind="stable")[:count]

@@ -120,15 +120,26 @@ def read_predictions(pool: Pool) -> Predictions:
 
 
 def believe_wrong(pool: Pool) -> NDArray[np.float32]:
-    """P(wrong) of each label, float32 (N,); NaN where there is none or the run was trained on the image.
+    """P(wrong) of each label, float32 (N,); NaN where there is none or the run cannot judge it.
 
     Where a file of old says nothing, what the label's own class leaves to the others stands for it.
     """
     said = read_predictions(pool)
     is_given = said.class_ids[None, :] == pool.label_ids[:, None]  # (N, K)
     given_p = (said.probs.astype(np.float32) * is_given).sum(1)
-    judged = said.out_of_sample & (pool.label_ids != 0)
-    return np.where(judged, np.where(np.isnan(said.p_wrong), 1 - given_p, said.p_wrong), np.nan).astype(np.float32)
+    left = np.where(said.out_of_sample, 1 - given_p, np.nan)
+    return np.where(pool.label_ids != 0, np.where(np.isnan(said.p_wrong), left, said.p_wrong), np.nan).astype(
+        np.float32
+    )
+
+
+def judge(said: Predictions) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The class that each image is taken for and how surely, (N,) each, by what its label is judged by.
+
+    Of images that the model has not seen that is its prediction, of the others what it said while it learned from them.
+    """
+    probs = np.where(said.out_of_sample[:, None], said.probs, said.judging)
+    return said.class_ids[probs.argmax(1)], probs.max(1).astype(np.float32)
 
 
 def top(scores: NDArray[Any], image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
