@@ -93,6 +93,19 @@ def test_an_answer_costs_no_statement_for_it_until_ten_more_are_decided(
         assert len(statements) == 1
 
 
+def test_a_part_of_a_long_queue_stands_for_all_of_it(
+    queue: int, database: Database, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlooks, "_LONGEST", 60)
+    with database.write() as session:
+        settle(session, number=45, wrong=9, queue_id=queue)
+        dataset, row = session.scalars(select(Dataset)).one(), session.get_one(Queue, queue)
+        session.flush()
+        left = outlooks.look(session, home, dataset, [row])[queue].left
+    assert left.of == 45
+    assert left.low <= 9 <= left.high < 30
+
+
 def test_home_says_what_is_left_in_the_queue_and_in_the_data_set(
     queue: int, browser_as: BrowserAs, database: Database
 ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from workbench.models import Decision, Image, Queue, QueueItem
@@ -13,15 +13,34 @@ from workbench.queries.learning import IS_DRAWN
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def list_trails(session: Session, queue_ids: Sequence[int], *, stride: int = 1) -> list[Row[Any]]:
+def list_trails(session: Session, queue_ids: Sequence[int]) -> list[Row[Any]]:
     """What the items of these queues say, by position; hidden gold items are left out. One statement.
 
     P(wrong) as it stands now, of decided images too. is_own: of a decided item, whether it was decided in this queue.
-    stride: of open items only every so many, for queues that are very long.
     """
-    query = (
+    query = _items().where(QueueItem.queue_id.in_(queue_ids))
+    return list(session.execute(query.order_by(QueueItem.queue_id, QueueItem.position)))
+
+
+def list_part(session: Session, queue_id: int, *, most: int) -> list[Row[Any]]:
+    """As `list_trails`, by position: so many of the open items, evenly over the queue, and the newest decided ones.
+
+    For a queue that is too long to be read: costs the same at any length.
+    """
+    here = QueueItem.queue_id == queue_id
+    last = session.scalar(select(func.max(QueueItem.position)).where(here)) or 0
+    places = sorted({place * last // most for place in range(most)})
+    is_open = _items().where(here, QueueItem.position.in_(places), QueueItem.done_line.is_(None))
+    is_done = _items().where(here, QueueItem.done_line.is_not(None)).order_by(QueueItem.done_line.desc()).limit(most)
+    rows = [*session.execute(is_open), *session.execute(is_done)]
+    return sorted(rows, key=lambda row: row.position)
+
+
+def _items() -> Select[*tuple[Any, ...]]:
+    return (
         select(
             QueueItem.queue_id,
+            QueueItem.position,
             func.coalesce(Image.p_wrong, QueueItem.p_wrong).label("p_wrong"),
             QueueItem.is_random,
             QueueItem.given_id,
@@ -32,12 +51,8 @@ def list_trails(session: Session, queue_ids: Sequence[int], *, stride: int = 1) 
         )
         .join(Image, Image.id == QueueItem.image_id)
         .outerjoin(Decision, Decision.id == QueueItem.done_line)
-        .where(QueueItem.queue_id.in_(queue_ids), QueueItem.wants > 0)
-        .order_by(QueueItem.queue_id, QueueItem.position)
+        .where(QueueItem.wants > 0)
     )
-    if stride > 1:
-        query = query.where(or_(QueueItem.position % stride == 0, QueueItem.done_line.is_not(None)))
-    return list(session.execute(query))
 
 
 def _is_own() -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Row
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
@@ -20,7 +20,7 @@ from workbench.services.stopping import Outlook, Range, Trail, look_ahead
 
 WORTH = 10  # wrong labels in the next hundred images, below which a reviewer is told that the rest is hardly worth it
 FEWEST = 20  # verdicts without which nothing is said about a queue of unknown P(wrong)
-_LONGEST = 20_000  # items; of longer queues a part of the open ones stands for all
+_LONGEST = 8_000  # items; of longer queues a part stands for all
 _STEP = 10  # decisions after which an outlook is worked out anew, at least
 _BINS = 400  # of P(wrong), for a data set
 
@@ -55,7 +55,8 @@ def read_worth(typed: str) -> int:
 def look(session: Session, home: Home, dataset: Dataset, queues: Sequence[Queue]) -> dict[int, Outlook]:
     """Queue id -> what is left in it; those of which nothing can be said are missing.
 
-    At most one statement: what was worked out lately is used again, less what was found since.
+    At most one statement, but for queues of many thousands: what was worked out lately is used again, less what was
+    found since.
     """
     kept = _queues.setdefault(session.get_bind().engine, {})
     stamp = _stamp(home, dataset)
@@ -63,7 +64,7 @@ def look(session: Session, home: Home, dataset: Dataset, queues: Sequence[Queue]
     if stale:
         trails = _read_trails(session, stale)
         for queue in stale:
-            outlook = _estimate(trails[queue.id], learned=stamp[1]) if queue.id in trails else None
+            outlook = _estimate(trails[queue.id], learned=stamp[1])
             kept[queue.id] = _Kept(outlook, queue.done, queue.hits, (*stamp, queue.size, queue.expected_hits))
     found = {queue.id: _catch_up(kept[queue.id], queue) for queue in queues if _is_told(queue)}
     return {queue_id: outlook for queue_id, outlook in found.items() if outlook is not None}
@@ -89,22 +90,35 @@ def _is_fresh(kept: _Kept | None, queue: Queue, stamp: tuple[int, int]) -> bool:
 
 
 def _read_trails(session: Session, queues: Sequence[Queue]) -> dict[int, Trail]:
-    stride = max(1, -(-max(queue.size - queue.done for queue in queues) // _LONGEST))
-    rows = queries.list_trails(session, [queue.id for queue in queues], stride=stride)
-    ids = np.array([row.queue_id for row in rows], np.int64)
-    is_done = np.array([row.done_line is not None for row in rows], np.bool_)
-    known = Trail(
-        p_wrong=np.array([np.nan if row.p_wrong is None else row.p_wrong for row in rows], np.float64),
-        is_done=is_done,
-        is_hit=np.array([bool(row.hit) for row in rows], np.bool_),
-        is_random=np.array([row.is_random for row in rows], np.bool_),
-        given=np.array([row.given_id or 0 for row in rows], np.int64),
-        suggested=np.array([row.suggested_id or 0 for row in rows], np.int64),
-        counts=np.where(is_done, 1.0, float(stride)),
+    """Queue id -> its trail; those of usual length in one statement."""
+    short = [queue.id for queue in queues if queue.size <= _LONGEST]
+    rows = queries.list_trails(session, short) if short else []
+    trails = {queue_id: _make_trail([row for row in rows if row.queue_id == queue_id]) for queue_id in short}
+    for queue in queues:
+        if queue.size > _LONGEST:
+            trails[queue.id] = _thin(queries.list_part(session, queue.id, most=_LONGEST // 2), queue)
+    return trails
+
+
+def _thin(rows: Sequence[Row[Any]], queue: Queue) -> Trail:
+    """A trail whose open items stand for all open items of a long queue."""
+    trail = _make_trail(rows)
+    each = (queue.size - queue.done) / max(1, int((~trail.is_done).sum()))
+    return replace(trail, counts=np.where(trail.is_done, 1.0, each))
+
+
+def _make_trail(rows: Sequence[Row[Any]]) -> Trail:
+    """What was decided elsewhere is left out: it is neither open nor a fair draw from the queue."""
+    kept = [row for row in rows if row.done_line is None or row.is_own]
+    return Trail(
+        p_wrong=np.array([np.nan if row.p_wrong is None else row.p_wrong for row in kept], np.float64),
+        is_done=np.array([row.done_line is not None for row in kept], np.bool_),
+        is_hit=np.array([bool(row.hit) for row in kept], np.bool_),
+        is_random=np.array([row.is_random for row in kept], np.bool_),
+        given=np.array([row.given_id or 0 for row in kept], np.int64),
+        suggested=np.array([row.suggested_id or 0 for row in kept], np.int64),
+        counts=np.ones(len(kept)),
     )
-    # what was decided elsewhere is neither open nor a fair draw from this queue
-    kept = np.array([row.done_line is None or bool(row.is_own) for row in rows], np.bool_)
-    return {queue.id: known.take(kept & (ids == queue.id)) for queue in queues}
 
 
 def _estimate(trail: Trail, *, learned: int) -> Outlook | None:
