@@ -1,6 +1,6 @@
 """The first labels on FER2013: one of each kind of picture, as the recipe cold-start chooses, against random ones.
 
-    python -m benchmarks.cold_start TREE VOTES [--seeds 0,1,2]
+    python -m benchmarks.cold_start TREE VOTES [--seeds 0,1,2] [--sizes 200,1000]
 
 No model is asked: pictures are compared by the fingerprints of the duplicate scan. The net and the oracle are those of
 benchmarks/active.py.
@@ -19,7 +19,6 @@ from ml.active.strategies import Pool, pick
 from ml.dedup import descriptors
 from ml.dedup.fingerprints import fingerprint
 
-SIZES = (200, 1000)
 STRATEGIES = ("random", "typical")
 
 
@@ -42,13 +41,14 @@ def main() -> None:
     parser.add_argument("tree", type=Path)
     parser.add_argument("votes", type=Path)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--sizes", default="200,1000")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     data = read_data(wanted.tree, wanted.votes)
     points = describe(data)
     pool = Pool(np.zeros((len(points), 0), np.float32), points, np.full(len(points), -1))
     seeds = [int(seed) for seed in wanted.seeds.split(",")]
-    for size in SIZES:
+    for size in map(int, wanted.sizes.split(",")):
         for strategy in STRATEGIES:
             found = []
             for seed in seeds:
