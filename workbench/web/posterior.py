@@ -19,6 +19,7 @@ from workbench.web.loaders import load_dataset, load_run
 blueprint = Blueprint("posterior", __name__)
 PAGE = 60
 PAIRS = 14
+MOST_SURE = 0.999  # shown of what is stored in half precision
 KEPT = {"no": "not overruled", "yes": "overruled"}
 FIELDS = ("run", "given", "into", "p_from", "split", "kept")
 
@@ -77,7 +78,7 @@ def _list_runs(dataset: Dataset) -> list[int]:
 def _list_rows(shown: Changes, images: dict[int, Any], classes: dict[int, Class]) -> list[dict[str, Any]]:
     columns = (shown.image_ids, shown.given, shown.into, shown.p, shown.kept)
     return [
-        {"image": images[image_id], "given": classes[given], "into": classes[into], "p": p, "kept": kept}
+        {"image": images[image_id], "given": classes[given], "into": classes[into], "p": min(round(p, 3), MOST_SURE), "kept": kept}
         for image_id, given, into, p, kept in zip(*(each.tolist() for each in columns), strict=True)
         if image_id in images
     ]
