@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from workbench.services.audit_reports import AuditReport, Row, Section
 
 Link = Callable[[Mapping[str, str]], str]
+WIDTH = 483.0  # points within the margins
 _FONT = "Helvetica"
 _PLAIN = [
     ("LEFTPADDING", (0, 0), (-1, -1), 0),
@@ -88,7 +89,9 @@ def _make_looks(font: str, bold: str) -> dict[str, Any]:
         "answer": ParagraphStyle("answer", body, fontName=bold, fontSize=17, leading=22, spaceAfter=4),
         "section": ParagraphStyle("section", body, fontName=bold, fontSize=11.5, spaceBefore=14, spaceAfter=4),
         "meta": ParagraphStyle("meta", body, fontSize=8, leading=11, textColor="#555566"),
+        "head": ParagraphStyle("head", body, fontSize=8, leading=11, textColor="#555566", alignment=2),
         "cell": ParagraphStyle("cell", body, fontSize=8.5, leading=11),
+        "number": ParagraphStyle("number", body, fontSize=8.5, leading=11, alignment=2),
     }
 
 
@@ -99,19 +102,22 @@ def _draw_facts(report: AuditReport, looks: dict[str, Any]) -> Any:
         [Paragraph(escape(name), looks["meta"]), Paragraph(escape(words), looks["cell"])]
         for name, words in report.facts
     ]
-    return Table(rows, colWidths=[90, 405], style=[*_PLAIN, ("BOTTOMPADDING", (0, 0), (-1, -1), 1)])
+    return Table(
+        rows, colWidths=[90, WIDTH - 90], hAlign="LEFT", style=[*_PLAIN, ("BOTTOMPADDING", (0, 0), (-1, -1), 1)]
+    )
 
 
 def _draw_section(section: Section, looks: dict[str, Any], link: Link | None) -> list[Any]:
     from reportlab.platypus import KeepTogether, Paragraph, Table
 
-    head = [Paragraph(escape(words), looks["meta"]) for words in section.header]
+    head = [
+        Paragraph(escape(words), looks["head" if column else "meta"]) for column, words in enumerate(section.header)
+    ]
     rows = [head, *([_draw_cell(row, column, looks, link) for column in range(len(row.cells))] for row in section.rows)]
-    first = 495 - 72 * (len(section.header) - 1) if len(section.header) > 3 else 220
-    rest = (495 - first) / max(1, len(section.header) - 1)
     table = Table(
         rows,
-        colWidths=[first, *[rest] * (len(section.header) - 1)],
+        colWidths=_find_widths(section),
+        hAlign="LEFT",
         repeatRows=1,
         style=[*_PLAIN, ("LINEBELOW", (0, 0), (-1, -1), 0.4, "#CCCCD6"), ("BOTTOMPADDING", (0, 0), (-1, -1), 3)],
     )
@@ -122,6 +128,15 @@ def _draw_section(section: Section, looks: dict[str, Any], link: Link | None) ->
     return [KeepTogether([title, table, *note])]
 
 
+def _find_widths(section: Section) -> list[float]:
+    """Each column as wide as its longest words ask for."""
+    longest = [
+        max(10, *(len(row.cells[column]) for row in (Row(section.header), *section.rows)))
+        for column in range(len(section.header))
+    ]
+    return [WIDTH * words / sum(longest) for words in longest]
+
+
 def _draw_cell(row: Row, column: int, looks: dict[str, Any], link: Link | None) -> Any:
     """The first figure of a line leads to the verdicts that made it."""
     from reportlab.platypus import Paragraph
@@ -129,4 +144,4 @@ def _draw_cell(row: Row, column: int, looks: dict[str, Any], link: Link | None) 
     words = escape(row.cells[column])
     if link is not None and row.query is not None and column == 0:
         words = f"<link href={quoteattr(link(row.query))} color='#3B3FA8'>{words or 'verdicts'}</link>"
-    return Paragraph(words, looks["cell"])
+    return Paragraph(words, looks["number" if column else "cell"])
