@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -76,9 +77,10 @@ def _list_runs(dataset: Dataset) -> list[int]:
 
 
 def _list_rows(shown: Changes, images: dict[int, Any], classes: dict[int, Class]) -> list[dict[str, Any]]:
-    columns = (shown.image_ids, shown.given, shown.into, shown.p, shown.kept)
+    sure = np.minimum(shown.p.astype(np.float64).round(3), MOST_SURE)
+    columns = (shown.image_ids, shown.given, shown.into, sure, shown.kept)
     return [
-        {"image": images[image_id], "given": classes[given], "into": classes[into], "p": min(round(p, 3), MOST_SURE), "kept": kept}
+        {"image": images[image_id], "given": classes[given], "into": classes[into], "p": p, "kept": kept}
         for image_id, given, into, p, kept in zip(*(each.tolist() for each in columns), strict=True)
         if image_id in images
     ]
