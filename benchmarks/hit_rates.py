@@ -83,9 +83,9 @@ def review_at_random(database: Database, home: Home, votes: Votes, *, name: str,
 class Found:
     """What the votes say of a queue. settled: the share of its images of which one class has at least 70 %."""
 
-    wrong: float  # of these, the share whose label is another class
+    clear: float  # of these, the share whose label is another class
     settled: float
-    winner: float  # the share of all images whose label is not the winner of the votes
+    wrong: float  # the share of all images whose label is not the winner of the votes
     raters: float  # the share of all votes that are not for the label
 
 
@@ -160,7 +160,7 @@ def main() -> None:
         for title, size, promised, found in rows:
             gaps.append(100 * (promised - found.wrong))
             print(f"{title[:46]:<48}{size:>7}{promised:>10.1%}{found.wrong:>8.1%}{gaps[-1]:>+7.1f}", end="")
-            print(f"{found.settled:>9.0%}{found.winner:>8.1%}{found.raters:>8.1%}", flush=True)
+            print(f"{found.raters:>8.1%}{found.settled:>9.0%}{found.clear:>8.1%}", flush=True)
     known = np.array(gaps)[np.isfinite(gaps)]
     print(f"\n{(np.abs(known) <= 5).sum()} of {len(known)} within 5 points; mean gap {known.mean():+.1f}, ", end="")
     print(f"mean size of the gap {np.abs(known).mean():.1f}, largest {np.abs(known).max():.1f}")

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from workbench.services.recipes.pool import Candidates, Pool
 
 Row = dict[str, Any]
-_LEAST_CLEAR = 0.01  # however surely people split on an image
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,12 @@ class Share:
 
     chosen: Candidates
     drawn: Candidates
-    expected_hits: float | None  # among all of them
+
+    @property
+    def expected_hits(self) -> float | None:
+        """Wrong labels expected among all of them; none where P(wrong) is known for less than half of the chosen."""
+        chosen = expect_hits(self.chosen.believed if self.chosen.p_wrong is None else self.chosen.p_wrong)
+        return None if chosen is None else chosen + (expect_hits(self.drawn.p_wrong) or 0.0)
 
 
 def share(pool: Pool, found: Candidates, *, limit: int | None, percent: float) -> Share:
@@ -40,18 +44,7 @@ def share(pool: Pool, found: Candidates, *, limit: int | None, percent: float) -
     size = len(found.image_ids) if limit is None else min(limit, len(found.image_ids))
     drawn = _draw(pool, found, count=round(size * percent / 100))
     kept = np.flatnonzero(~np.isin(found.image_ids, drawn.image_ids))[:limit]
-    chosen = _take(found, kept)
-    expected = _expect(pool, chosen)
-    return Share(chosen, drawn, None if expected is None else expected + (_expect(pool, drawn) or 0.0))
-
-
-def _expect(pool: Pool, found: Candidates) -> float | None:
-    p_wrong = found.believed if found.p_wrong is None else found.p_wrong
-    if not len(pool.p_ambiguous):
-        return expect_hits(p_wrong)
-    order = np.argsort(pool.image_ids, kind="stable")  # matches of a filter come in their own order
-    rows = order[np.searchsorted(pool.image_ids, found.image_ids, sorter=order)]
-    return expect_hits(p_wrong, p_ambiguous=pool.p_ambiguous[rows])
+    return Share(_take(found, kept), drawn)
 
 
 def _draw(pool: Pool, found: Candidates, *, count: int) -> Candidates:
@@ -85,17 +78,14 @@ def _take(found: Candidates, rows: NDArray[np.int64]) -> Candidates:
     )
 
 
-def expect_hits(p_wrong: NDArray[np.float32] | None, *, p_ambiguous: NDArray[np.float32] | None = None) -> float | None:
-    """Wrong labels expected among images; none where P(wrong) is known for less than half of them.
+def expect_hits(p_wrong: NDArray[np.float32] | None) -> float | None:
+    """Wrong labels expected among the candidates; none where P(wrong) is known for less than half of them.
 
-    Images on which people would split count less: no verdict on them finds a label wrong. Images that the run was
-    trained on have no P(wrong). Counting them as right would promise too little.
+    Images that the run was trained on may have no P(wrong). Counting them as right would promise too little.
     """
     if p_wrong is None or not len(p_wrong) or np.isnan(p_wrong).mean() > 0.5:
         return None
-    known = np.flatnonzero(~np.isnan(p_wrong))
-    clear = np.ones(len(known)) if p_ambiguous is None else np.maximum(1 - p_ambiguous[known], _LEAST_CLEAR)
-    return float(np.average(p_wrong[known], weights=clear)) * len(p_wrong)
+    return float(np.nanmean(p_wrong)) * len(p_wrong)
 
 
 def make_rows(pool: Pool, found: Share, *, gold: Sequence[GoldImage] = (), wants: int = 1) -> list[Row]:

@@ -38,7 +38,6 @@ class Belief:
 
     image_ids: NDArray[np.int64]
     p_wrong: NDArray[np.float32]
-    p_ambiguous: NDArray[np.float32]
     suggested_ids: NDArray[np.int64]
 
     def find(self, image_id: int) -> int | None:
@@ -105,7 +104,7 @@ def _key(queue: Queue) -> tuple[str, dict[str, object]]:
 
 def _believe(pool: Pool) -> Belief:
     said = read_predictions(pool)
-    return Belief(pool.image_ids, said.p_wrong, pool.p_ambiguous, said.suggested_ids)
+    return Belief(pool.image_ids, said.p_wrong, said.suggested_ids)
 
 
 def refresh(session: Session, plan: RefreshPlan | None, *, now: datetime) -> Refreshed:
@@ -187,5 +186,5 @@ def _expect(queue: Queue, waiting: Sequence[Waiting], belief: Belief) -> float |
     rows = [row for item in waiting if (row := belief.find(item.image_id)) is not None]
     if not waiting:
         return float(queue.hits)
-    expected = expect_hits(belief.p_wrong[rows], p_ambiguous=belief.p_ambiguous[rows])
+    expected = expect_hits(belief.p_wrong[rows])
     return None if expected is None else queue.hits + expected / len(rows) * len(waiting)
