@@ -25,6 +25,7 @@ MAYBE_NUMBER = (int, float, type(None))
 COUNTS = {str: int}
 LEFT = {"expected": NUMBER, "low": int, "high": int, "of": int}
 MOVE = {"difference": NUMBER, "low": NUMBER, "high": NUMBER}
+ESTIMATE = {"rate": NUMBER, "low": NUMBER, "high": NUMBER, "n": int, "wrong": int, "images": int}
 FIGURE = {"value": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER, "n": int}
 TINY = ("--set", "image_size=16", "--set", "threads=1", "--set", "batch_size=16", "--set", "precision=float32")
 
@@ -120,6 +121,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "control": ("control", "1", "6"),
         "bought": ("bought", *data, "--run", "6"),
         "agreement": ("agreement", *data, "--source", "all"),
+        "audit": ("audit", *data, "--size", "20"),
         "leaks": ("leaks", *data, "--run", "1"),
         "split": ("split", *data, "--train", "0.6", "--validation", "0.2", "--test", "0.2"),
         "freeze": ("freeze", *data, "--reason", "from now on"),
@@ -405,6 +407,16 @@ CONTRACT: dict[str, Any] = {
                 "p_wrong": MAYBE_NUMBER, "reason": str, "done": bool, "group": (int, type(None)),
             }
         ],
+    },
+    "audit": {
+        "audit": int, "queue": int, "version": int, "verdict_version": int, "content_hash": str,
+        "run": (int, type(None)), "sample": int, "done": int, "missing": int, "wrong": int, "ambiguous": int,
+        "images": int, "rate": MAYBE_NUMBER, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER,
+        "estimated_errors": MAYBE_NUMBER, "errors_low": MAYBE_NUMBER, "errors_high": MAYBE_NUMBER,
+        "left": MAYBE_NUMBER, "margin": NUMBER, "margin_reached": (bool, type(None)),
+        "plain": (dict, type(None)), "classes": {str: ESTIMATE}, "splits": {str: ESTIMATE},
+        "accuracy": [{"split": MAYBE_TEXT, "corrected": ESTIMATE, "given": ESTIMATE}],
+        "agreement": (dict, type(None)),
     },
     "decide": {"dataset": str, "decided": int, "by": COUNTS},
     "agreement": {
