@@ -16,11 +16,11 @@ STRATEGY = "balanced"
 STRATEGIES: dict[str, tuple[str, str]] = {
     "balanced": (
         "doubtful, varied, rare classes first",
-        "The model hesitates between {best} and {second}; one of its kind was chosen, and rare classes count more",
+        "The model hesitates between {best} and {second}; of the doubtful images like it this one, rare classes first",
     ),
     "margin_clusters": (
         "doubtful and varied",
-        "The model hesitates between {best} and {second}, and one of its kind was chosen",
+        "The model hesitates between {best} and {second}; of the doubtful images like it this one",
     ),
     "margin": ("doubtful (margin)", "The model hesitates between {best} and {second}"),
     "entropy": ("doubtful (entropy)", "The model is sure of no class: at best {best}, then {second}"),
