@@ -15,7 +15,7 @@ from workbench.models import Dataset, Image, Job, Queue
 from workbench.queries import runs as queries
 from workbench.services import bought, comparisons, datasets, decisions, users
 from workbench.services.bought import OTHERS, Changes
-from workbench.worker import trainings
+from workbench.worker import buying, trainings
 from workbench.worker.buying import weigh
 from workbench.worker.context import Context
 
@@ -107,3 +107,19 @@ def test_labels_of_some_queues_alone() -> None:
     changes = Changes(ids, np.array([1, 1, 1, 0]), np.array([2, 2, 0, 3]), np.array([7, 8, 0, OTHERS]), (), {}, {})
     assert changes.labels_with([7]).tolist() == [2, 1, 1, 0]
     assert changes.labels_with([0, OTHERS]).tolist() == [1, 1, 0, 3]
+
+
+def test_of_very_many_training_images_all_that_changed_stay_and_the_rest_keeps_its_weight() -> None:
+    rows = np.arange(100_000)
+    is_changed = rows % 20_000 == 7
+
+    kept, weights = buying._thin(rows, is_changed)
+
+    assert set(rows[is_changed]) <= set(kept)
+    assert (len(kept), len(set(kept.tolist()))) == (buying.MOST_ROWS + 5, buying.MOST_ROWS + 5)
+    assert weights.sum() == pytest.approx(100_000)
+    assert set(weights[np.isin(kept, rows[is_changed])]) == {1.0}
+
+
+def test_predictions_without_features_tell_the_whole_alone() -> None:
+    assert bought._average((), [], []) == {}

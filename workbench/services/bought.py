@@ -61,7 +61,15 @@ class Changes:
 def find_pair(session: Session, run: Run) -> tuple[Run, Run] | None:
     """(the run before, this run), none where there is nothing to compare it with."""
     before = queries.find_run_before(session, run)
-    return None if before is None else (before, run)
+    if before is None or _split_of(before) != _split_of(run):
+        return None
+    return before, run
+
+
+def _split_of(run: Run) -> str | None:
+    """The split that it was measured on."""
+    found: str | None = (run.metrics or {}).get("split")
+    return found
 
 
 def load_bought(home: Home, run_id: int) -> dict[str, Any] | None:
@@ -241,7 +249,10 @@ def check_pair(session: Session, home: Home, run: Run) -> Pair:
     """The two runs on the images that neither saw. Raises Invalid where there is nothing to compare with."""
     found = find_pair(session, run)
     if found is None:
-        raise NotFound(f"No run before run {run.id} learned from fewer decisions, so nothing was bought yet.")
+        raise NotFound(
+            f"No run before run {run.id} learned from fewer decisions and was measured on the same split, so there is "
+            "nothing to compare it with."
+        )
     pair = judge_pair(session, home, run_a=found[0], run_b=found[1])
     if len(pair.labels) == 0:
         raise Invalid("There is no image to compare the runs on.")
