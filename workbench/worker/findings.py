@@ -68,13 +68,15 @@ def scan_faces(context: Context, *, dataset: str) -> dict[str, Any]:
         return bytes([seen.confidence, min(seen.count, 255)])
 
     algorithm = f"faces-{detector}-1"
-    first = _measure_all(context, held, algorithm=algorithm, measure=measure, most=_FIRST_LOOK)
+    with faces.on_one_thread():
+        first = _measure_all(context, held, algorithm=algorithm, measure=measure, most=_FIRST_LOOK)
     shares = [value[0] >= faces.DOUBTFUL for value in first.values]
     detail: dict[str, Any] = {"detector": faces.name_detector(detector)}
     if not shares or 2 * sum(shares) < len(shares):
         detail |= {"no_faces": True, "looked_at": len(shares), "with_face": sum(shares)}
         return _store(context, dataset, "faces", first, {"no_face": [], "several_faces": []}, detail=detail)
-    measured = _measure_all(context, held, algorithm=algorithm, measure=measure)
+    with faces.on_one_thread():
+        measured = _measure_all(context, held, algorithm=algorithm, measure=measure)
     found: _Results = {"no_face": [], "several_faces": []}
     for image_id, (confidence, count) in zip(measured.image_ids.tolist(), measured.values, strict=True):
         if confidence < faces.DOUBTFUL:
