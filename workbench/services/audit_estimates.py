@@ -115,8 +115,8 @@ class Assistant:
     def estimate(self, domain: Bools | None = None) -> Estimate | None:
         frame, sample, design = self._frame, self._sample, self._design
         inside, images = _choose(frame, sample, domain)
-        if not inside.any():
-            return None
+        if not inside.any() or int(inside.sum()) == images:  # nothing to say, or nothing left to guess
+            return _weigh(frame, sample, inside, images)
         member = np.ones(len(frame.counts), bool) if domain is None else domain
         own = self._expected[self._fold, sample.cells]  # (n,) what a model that has not seen it expects
         # each fold's model counts in a group by how many of the group's answers it is compared with
