@@ -30,8 +30,7 @@ class MapPage {
     return [...list.querySelectorAll("li")].map((line) => {
       const box = line.querySelector("input");
       const sign = { value: Number(line.dataset.value), name: line.dataset.name, shape: line.dataset.shape, isHidden: !box.checked, rgb: MapPage.readColour(line.dataset.colour, dark) };
-      const colour = `rgb(${sign.rgb.map((part) => Math.round(255 * part)).join(" ")})`;
-      for (const name of ["fill", "stroke"]) line.querySelector(".sign").setAttribute(name, colour);
+      for (const name of ["fill", "stroke"]) line.querySelector(".sign").setAttribute(name, MapPage.sayColour(sign.rgb));
       box.addEventListener("change", () => { sign.isHidden = !box.checked; this.recolour(); });
       return sign;
     });
@@ -44,6 +43,8 @@ class MapPage {
     const share = dark ? Math.max(0, 0.4 - light) : Math.max(0, light - 0.72);
     return rgb.map((part) => part + (Number(dark) - part) * Math.min(0.6, 1.5 * share));
   }
+
+  static sayColour(rgb) { return `rgb(${rgb.map((part) => Math.round(255 * part)).join(" ")})`; }
 
   isHidden() {
     const hidden = new Uint8Array(64);
@@ -119,7 +120,9 @@ class MapPage {
     });
     this.pictures.append(...found.slice(0, MOST_PICTURES).map(([point, x, y]) => {
       const image = this.picture(point, PICTURE_PX);
+      const { rgb } = this.signs[this.mode][this.points.values[this.mode][point]];
       image.style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
+      image.style.boxShadow = `0 0 0 2px ${MapPage.sayColour(rgb)}`;
       return image;
     }));
   }
@@ -359,9 +362,8 @@ const startMap = async () => {
   if (!root) return;
   try {
     const points = await MapPoints.load(root);
-    const painter = MapPainter.make(document.getElementById("canvas"), points);
-    if (painter) { window.workbench.map = new MapPage(root, points, painter); return; }
-    document.getElementById("map_said").textContent = "This browser has no WebGL, so the map is a picture.";
+    window.workbench.map = new MapPage(root, points, MapDrawing.make(document.getElementById("canvas"), points));
+    return;
   } catch (error) {
     window.workbench.say(`The map cannot be drawn here (${error.message}); the picture and the list of regions stand for it.`, "problem");
   }

@@ -1,8 +1,11 @@
 """The map in a real Chromium: drawn, moved, lassoed, by mouse and by keyboard, and as a picture without scripts."""
 
+import io
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from PIL import Image as Picture
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
@@ -185,11 +188,37 @@ def test_without_scripts_the_map_is_a_picture_and_regions_become_a_queue(chromiu
     context.close()
 
 
-def test_without_webgl_the_picture_stays(chromium: Browser, live: Live) -> None:
+def test_what_a_graphics_card_draws_is_what_stamps_draw(chromium: Browser, live: Live) -> None:
+    shots = {}
+    for way in ("stamps", "card"):
+        with logged_in(chromium, live) as page:
+            if way == "card":  # the software renderer says that it is one
+                page.add_init_script(
+                    "const ask = WebGL2RenderingContext.prototype.getParameter;"
+                    "WebGL2RenderingContext.prototype.getParameter = function (name) "
+                    "{ return name === 37446 ? 'a card' : ask.call(this, name); };"
+                )
+            open_map(page, live)
+            assert (
+                page.evaluate("workbench.map.painter.constructor.name")
+                == {"stamps": "MapStamping", "card": "MapPainting"}[way]
+            )
+            page.locator("#names").evaluate("(names) => names.remove()")
+            picture = Picture.open(io.BytesIO(page.locator("#stage").screenshot())).convert("RGB")
+            shots[way] = np.asarray(picture)[60:].astype(int)
+    ground = shots["card"][0, 0]
+    is_drawn = {way: (abs(shot - ground).max(2) > 60) for way, shot in shots.items()}
+    assert is_drawn["card"].sum() > 300
+    both = is_drawn["card"] & is_drawn["stamps"]
+    assert both.sum() > 0.7 * max(is_drawn["card"].sum(), is_drawn["stamps"].sum())
+    assert np.median(abs(shots["card"] - shots["stamps"])[both]) < 45  # a card's points are a little transparent
+
+
+def test_without_any_way_to_draw_the_picture_stays(chromium: Browser, live: Live) -> None:
     with logged_in(chromium, live) as page:
         page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
         page.goto(live.url + MAP)
-        expect(page.locator("#map_said")).to_have_text("This browser has no WebGL, so the map is a picture.")
+        expect(page.locator(".message.problem")).to_contain_text("the picture and the list of regions stand for it")
         assert page.locator("#density").is_visible()
         page.locator("#by").select_option("predicted")
         page.wait_for_url("**by=predicted")

@@ -55,6 +55,7 @@ def list_pages(home: Path, dataset: str) -> dict[str, str]:
         "home": f"{root}/",
         "grid": f"{root}/images",
         "image": f"{root}/images/{image}",
+        "map": f"{root}/map",
         "duplicates": f"{root}/duplicates",
         "findings": f"{root}/findings",
         "audits": f"{root}/audits",
