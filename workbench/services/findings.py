@@ -12,7 +12,7 @@ from workbench.queries import datasets
 from workbench.queries import findings as queries
 from workbench.queries.findings import Tally
 
-STRIP = 8  # images of a kind on the page
+STRIP = 11  # images of a kind on the page
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Overview:
     kinds: list[Kind]
     coverage: list[Coverage]
     columns: list[str]  # kinds found at all, those of the fixed columns left out
+    totals: Mapping[str, int]  # kind -> images with it, excluded ones left out
     new_images: int  # came after the oldest of the scans
 
 
@@ -118,6 +119,7 @@ def show_overview(session: Session, dataset: Dataset) -> Overview:
         kinds=kinds,
         coverage=coverage,
         columns=[kind.name for kind in kinds if kind.name not in fixed],
+        totals={kind: sum(row.found.get(kind, 0) for row in coverage) for kind in FINDINGS},
         new_images=sum(row.unseen for row in coverage),
     )
 
