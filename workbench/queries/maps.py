@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from workbench.models import FINDINGS, SPLITS, STATUSES, Dataset, Finding, Image
 from workbench.queries import decisions as log
+from workbench.queries.findings import is_open
 
 COLUMNS = ("id", "label", "predicted", "p_wrong", "split", "status", "is_decided")
 
@@ -36,15 +37,14 @@ def list_states(session: Session, dataset_id: int) -> NDArray[np.float64]:
 
 
 def list_open_findings(session: Session, dataset_id: int) -> NDArray[np.int64]:
-    """(M, 2) image id and the place of its kind in FINDINGS, of what no reviewer has looked at since it was found."""
+    """(M, 2) image id and the place of its kind in FINDINGS, of images that nobody has decided on."""
     kinds = list(FINDINGS)
     rows: Any = session.execute(
         select(Finding.image_id, case(*[(Finding.kind == kind, place) for place, kind in enumerate(kinds)], else_=-1))
         .join(Image, Image.id == Finding.image_id)
         .where(
             Finding.dataset_id == dataset_id,
-            or_(Image.decided_at.is_(None), Image.decided_at <= Finding.found_at),
-            Image.status != "excluded",
+            is_open(),
         )
     )
     found = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
