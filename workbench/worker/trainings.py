@@ -273,8 +273,8 @@ def _hear_witness(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """What labels are judged by, and of which images the model spoke while it learned from them or their exact copies.
 
-    Where folds were asked too, the mean of both: it ranks better than either. A training that goes on from another
-    run's weights has known its images before.
+    Where folds were asked too, both count, what was said while learning twice: it ranks better than either. A training
+    that goes on from another run's weights has known its images before.
     """
     noted, witness = np.zeros(len(material.rows), np.bool_), probs.copy()
     if found is None:
@@ -283,7 +283,7 @@ def _hear_witness(
     places = np.array([row_of.get(row.pixel_sha256, -1) for row in material.rows], np.int64)
     noted = places >= 0
     while_learning = found[1][places[noted]]
-    witness[noted] = np.where(unseen[noted, None], (probs[noted] + while_learning) / 2, while_learning)
+    witness[noted] = np.where(unseen[noted, None], (probs[noted] + 2 * while_learning) / 3, while_learning)
     return witness, noted
 
 
