@@ -6,8 +6,8 @@
 Truth are the votes of FER+, which no method sees: a label is wrong when another option has at least 70 % of the votes,
 right when it has them itself; the rest is ambiguous and only P(ambiguous) is measured on it. Images are those of the
 split train. Verdicts are drawn from images at random, ambiguous ones too, each as one rater of the ten ("single") or as
-the winner of the votes; options outside the classes exclude the image. "folds" judges by the run's folds, "judging" as the
-workbench does, also by what the model said while it learned, "two runs" by the mean of that and of run --more.
+the winner of the votes; options outside the classes exclude the image. "folds" judges by the run's folds, "judging" as
+the workbench does, also by what the model said while it learned, "two runs" by the mean of that and of run --more.
 
 ARRAYS.npz of another data set: probs (N, K) out-of-sample, given (N,), truth (N,): errors that do not follow classes.
 """
@@ -178,9 +178,8 @@ def tell(name: str, lines: list[dict[str, float]]) -> None:
 def compare(probs: dict[str, Floats], truth: Truth, *, seeds: int) -> None:
     used, first = next(iter(probs.items()))
     for method in ("self_confidence", "normalized_margin"):
-        tell(
-            f"cleanlab {method}, folds", [measure(truth, -get_label_quality_scores(truth.given, first, method=method))]
-        )
+        lines = [measure(truth, -get_label_quality_scores(truth.given, first, method=method))]
+        tell(f"cleanlab {method}, {used}", lines)
     plain = {name: label_issues(each, truth.given) for name, each in probs.items()}
     for name, found in plain.items():
         tell(f"no verdict, {name}", [measure(truth, found.score, found.p_wrong)])

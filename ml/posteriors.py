@@ -16,6 +16,7 @@ STRENGTHS = (1e4, 30.0, 10.0, 3.0, 1.0, 0.3)  # of the penalties, the first forb
 MIXED, PAIRED, SHIFTED = 10.0, 1.0, 0.5  # penalties on mixing the logarithms, on pairs of classes, on single classes
 SCALED, TRUSTED = 1.0, 0.1  # on the scale of all logarithms, on the weight of the given label: never strengthened
 MOST_PAIRS = 10_000  # pairs of classes that are told apart; with more classes only single ones are
+CLEARLY = 2.0  # nats over all verdicts by which a weaker penalty has to be better
 FOLDS = 5
 FEWEST = 2 * FOLDS  # verdicts, fewer teach nothing
 
@@ -61,7 +62,8 @@ def learn_beliefs(
     fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
     tried = {strength: _cross(beliefs[rows], given[rows], classes, fold, strength) for strength in STRENGTHS}
     picks = np.arange(len(rows)), classes
-    strength = max(tried, key=lambda each: float(np.log(tried[each][picks] + 1e-12).sum()))
+    fits = {each: float(np.log(found[picks] + 1e-12).sum()) for each, found in tried.items()}
+    strength = max(each for each in fits if fits[each] >= max(fits.values()) - CLEARLY)
     crossed[taught] = tried[strength]
     labelled = np.flatnonzero(given >= 0)
     fit = _fit(beliefs[rows], given[rows], classes, strength)
