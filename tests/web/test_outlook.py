@@ -74,7 +74,7 @@ def test_what_was_decided_elsewhere_teaches_nothing_about_the_queue(
     assert 25 < expected < 45  # of the fifty that are open, by P(wrong) alone
 
 
-def test_an_answer_costs_no_statement_for_it_until_ten_more_are_decided(
+def test_an_answer_costs_no_statement_for_it_until_twenty_more_are_decided(
     queue: int, browser_as: BrowserAs, database: Database, home: Home
 ) -> None:
     with database.write() as session:
@@ -86,7 +86,7 @@ def test_an_answer_costs_no_statement_for_it_until_ten_more_are_decided(
             kept = outlooks.look(session, home, dataset, [row])[queue]
         assert statements == []
         assert (kept.left.expected, kept.left.of) == (first.left.expected - 4, 86)
-        settle(session, number=6, wrong=6, queue_id=queue)
+        settle(session, number=16, wrong=16, queue_id=queue)
         session.flush()
         with counted(database) as statements:
             outlooks.look(session, home, dataset, [row])

@@ -21,7 +21,7 @@ from workbench.services.stopping import Outlook, Range, Trail, look_ahead
 WORTH = 10  # wrong labels in the next hundred images, below which a reviewer is told that the rest is hardly worth it
 FEWEST = 20  # verdicts without which nothing is said about a queue of unknown P(wrong)
 _LONGEST = 8_000  # items; of longer queues a part stands for all
-_STEP = 10  # decisions after which an outlook is worked out anew, at least
+_STEP = 20  # decisions after which an outlook is worked out anew, at least
 _BINS = 400  # of P(wrong), for a data set
 
 

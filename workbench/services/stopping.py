@@ -25,16 +25,16 @@ _BENDS = 5  # bumps along P(wrong), and as many along the queue
 _MOST_ROUNDS = 30
 
 # standard deviations of the correction, on the logit scale
-_LEVEL_SD = 0.6
-_LEVEL_SD_LEARNED = 0.25
+_LEVEL_SD = 0.8
+_LEVEL_SD_LEARNED = 0.6
 _LEARNED_HALF = 50  # verdicts after which half of what P(wrong) can be off is learned
 _GIVEN_SD = 0.9  # of a class whose labels are wrong more often, or less, than P(wrong) knows
 _GIVEN_SD_LEARNED = 0.4
 _GIVEN_LEARNED_HALF = 200
 _SUGGESTED_SD = 0.5
 _MOST_CLASSES = 12  # that have a level of their own, the most frequent ones
-_SLOPE_SD = 0.3
-_BEND_SD = 0.3
+_SLOPE_SD = 0.45
+_BEND_SD = 0.45
 _DRIFT_SD = 0.5
 _DRIFT_BEND_SD = 0.3
 _RANDOM_SD = 0.4
