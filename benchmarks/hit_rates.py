@@ -154,7 +154,7 @@ def main() -> None:
     for seed in range(asked.seeds):
         print(f"\nseed {seed}, after {asked.verdicts} random verdicts of single raters")
         print(
-            f"{'queue':<48}{'images':>7}{'promised':>10}{'found':>8}{'gap':>7}{'settled':>9}{'winner':>8}{'raters':>8}"
+            f"{'queue':<48}{'images':>7}{'promised':>10}{'found':>8}{'gap':>7}{'raters':>8}{'settled':>9}{'clear':>8}"
         )
         rows = measure(asked.home, votes, name=asked.dataset, verdicts=asked.verdicts, seed=seed)
         for title, size, promised, found in rows:

@@ -1,5 +1,6 @@
 """The list of data sets, the home page, and which one thing it says to do next."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -302,3 +303,18 @@ def test_a_queue_is_built_to_ask_several_blind_with_gold_among_them(browser_as: 
         blind = session.scalars(select(Queue).order_by(Queue.id.desc())).first()
         assert blind is not None
         assert (blind.opinions, blind.blind) == (1, True)
+
+
+def test_the_form_says_what_each_recipe_needs(browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        make_pets(session)
+    text = browser_as("lead").get("/d/pets/").get_data(as_text=True)
+    for words in ("Find wrong labels", "Look where opinions differ", "Teach the model", "Measure and tidy up"):
+        assert f"<legend>{words}</legend>" in text
+    tag = r'value="(\w+)" disabled[^>]*><span><strong>[^<]*</strong> <span class="tag">needs ([^<]*)<'
+    needs = dict(re.findall(tag, text))
+    assert {needs[name] for name in ("label_issues", "confusion", "uncertain", "active")} == {"a run"}
+    assert (needs["disputed"], "random" in needs) == ("disputed images", False)
+    assert 'value="filter"' not in text  # the images page makes these
+    viewer = browser_as("viewer").get("/d/pets/").get_data(as_text=True)
+    assert "Build a queue" not in viewer
