@@ -15,7 +15,7 @@ class MapPage {
     this.signs = Object.fromEntries([...document.querySelectorAll(".legend")].map((list) => [list.dataset.mode, this.readLegend(list)]));
     this.places = this.nameRegions();
     this.canvas.hidden = false;
-    byId("density").parentElement.hidden = true;
+    byId("density").setAttribute("hidden", "");
     byId("map_keys").hidden = document.querySelector(".tools_of_map").hidden = false;
     this.fit();
     this.listen();

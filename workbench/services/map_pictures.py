@@ -9,7 +9,7 @@ from PIL import Image as Picture
 
 from workbench.services.map_states import Sign
 
-SIZE_PX = 640
+SIZE_PX = 480
 
 
 def paint_density(
@@ -31,7 +31,7 @@ def paint_density(
         most = np.maximum(most, here)
         total += here
     strength = np.log1p(total) / np.log1p(max(int(total.max()), 1))
-    alpha = np.where(total, 70 + 185 * strength, 0).astype(np.uint8)
+    alpha = np.where(total, 130 + 125 * strength, 0).astype(np.uint8)
     pixels = np.concatenate([colour, alpha[:, None]], axis=1).reshape(size_px, size_px, 4)
     target = io.BytesIO()
     Picture.fromarray(pixels).save(target, "PNG", compress_level=1)
