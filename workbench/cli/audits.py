@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy.orm import Session
 
 from workbench.cli.frame import Workbench, command
 from workbench.errors import Invalid
@@ -66,10 +67,11 @@ def audit(
     bench.answer(document, _tell(found, chosen, figures, left=document["left"]))
 
 
-def _print(session: Any, dataset: Dataset, audit: Audit, version: int | None) -> bytes:
-    from workbench.services import audit_pdf, audit_reports
+def _print(session: Session, dataset: Dataset, audit: Audit, version: int | None) -> bytes:
+    from workbench.services.audit_pdf import draw
+    from workbench.services.audit_reports import write_report
 
-    return audit_pdf.draw(audit_reports.write_report(session, dataset, audit, decision_id=version))
+    return draw(write_report(session, dataset, audit, decision_id=version))
 
 
 def describe(audit: Audit, figures: Figures) -> dict[str, Any]:

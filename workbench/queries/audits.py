@@ -73,7 +73,7 @@ def list_drawn(session: Session, audit_ids: Collection[int]) -> dict[int, list[D
     return found
 
 
-def list_first_states(session: Session, audit_ids: Collection[int]) -> dict[int, Row[Any]]:
+def list_first_states(session: Session, audit_ids: Collection[int]) -> dict[int, Row[*tuple[Any, ...]]]:
     """Image -> what its import said, for the images of these samples."""
     query = (
         select(

@@ -80,16 +80,18 @@ def _register_fonts() -> tuple[str, str]:
 
 
 def _make_looks(font: str, bold: str) -> dict[str, Any]:
+    from reportlab.lib.colors import HexColor
     from reportlab.lib.styles import ParagraphStyle
 
+    quiet = HexColor("#555566")
     body = ParagraphStyle("body", fontName=font, fontSize=9.5, leading=13)
     return {
         "body": body,
-        "title": ParagraphStyle("title", body, fontSize=10, textColor="#555566", spaceAfter=6),
+        "title": ParagraphStyle("title", body, fontSize=10, textColor=quiet, spaceAfter=6),
         "answer": ParagraphStyle("answer", body, fontName=bold, fontSize=17, leading=22, spaceAfter=4),
         "section": ParagraphStyle("section", body, fontName=bold, fontSize=11.5, spaceBefore=14, spaceAfter=4),
-        "meta": ParagraphStyle("meta", body, fontSize=8, leading=11, textColor="#555566"),
-        "head": ParagraphStyle("head", body, fontSize=8, leading=11, textColor="#555566", alignment=2),
+        "meta": ParagraphStyle("meta", body, fontSize=8, leading=11, textColor=quiet),
+        "head": ParagraphStyle("head", body, fontSize=8, leading=11, textColor=quiet, alignment=2),
         "cell": ParagraphStyle("cell", body, fontSize=8.5, leading=11),
         "number": ParagraphStyle("number", body, fontSize=8.5, leading=11, alignment=2),
     }

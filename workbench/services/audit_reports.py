@@ -61,8 +61,8 @@ def write_report(session: Session, dataset: Dataset, audit: Audit, *, decision_i
     figures = work_out(audits.read(session, dataset, audit, decision_id=decision_id))
     remaining = audits.count_remaining(session, dataset, figures, decision_id=figures.verdict_version)
     user = session.get(User, audit.created_by_id) if audit.created_by_id else None
-    sections = (_rates(figures), _classes(figures), _splits(figures), _kinds(figures), _corrections(figures))
-    sections += (_left(figures, remaining), _accuracies(figures), _agreement(figures))
+    sections = [_rates(figures), _classes(figures), _splits(figures), _kinds(figures), _corrections(figures)]
+    sections += [_left(figures, remaining), _accuracies(figures), _agreement(figures)]
     return AuditReport(
         dataset=dataset.name,
         audit_id=audit.id,

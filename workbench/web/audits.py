@@ -213,8 +213,8 @@ def pdf(name: str, audit_id: int) -> ResponseReturnValue:
     written = audit_reports.write_report(db(), dataset, audit, decision_id=request.args.get("version", type=int))
 
     def link(query: Mapping[str, str]) -> str:
-        asked = {"version": written.verdict_version, **query}
-        return url_for(".verdicts", name=name, audit_id=audit_id, _external=True, **asked)  # type: ignore[arg-type] - all of them are words or numbers
+        asked: dict[str, Any] = {"version": written.verdict_version, **query}
+        return url_for(".verdicts", name=name, audit_id=audit_id, _external=True, **asked)
 
     drawn = audit_pdf.draw(written, link=link, written=date.isoformat(utc_now().date()))
     stem = f"audit-{audit_id}-version-{written.verdict_version}"
