@@ -16,6 +16,7 @@ from workbench.db import Database
 from workbench.models import Image, Job, Queue, QueueItem
 from workbench.services import decisions, users
 from workbench.services.map_states import MODES
+from workbench.worker.jobs import run_job
 
 BrowserAs = Callable[[str], Browser]
 MAP = "/d/pets/map"
@@ -208,3 +209,14 @@ def test_what_is_like_an_image_becomes_a_sweep(database: Database, home: Home, b
     assert len(queued(database)) == 6
     with database.read() as session:
         assert session.get_one(Queue, 1).title == "Like 0.png"
+
+
+def test_the_job_leads_to_the_map(database: Database, home: Home, browser_as: BrowserAs) -> None:
+    add_pets(database, home, with_map=False)
+    lead = browser_as("lead")
+    lead.post(f"{MAP}/make")
+    assert run_job(database, home, 1) == "done"
+    page = lead.get("/jobs/1")
+    assert "6 images are on the map." in words_of(page)
+    assert f'href="{MAP}"' in page.text
+    assert lead.get(f"{MAP}/progress", htmx=True).headers["HX-Redirect"] == MAP

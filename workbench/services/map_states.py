@@ -80,7 +80,8 @@ class States:
     stamp: str
 
 
-_kept: dict[str, States] = {}  # of the map shown last: every request of its page asks for the same
+_MOST_KEPT = 3
+_kept: dict[str, States] = {}  # of the maps shown last: every request of a page asks for the same
 
 
 def load_states(session: Session, dataset: Dataset, shown: ShownMap) -> States:
@@ -89,7 +90,8 @@ def load_states(session: Session, dataset: Dataset, shown: ShownMap) -> States:
     found = _kept.get(stamp)
     if found is None:
         found = _make_states(session, dataset, shown.map, stamp)
-        _kept.clear()
+        for old in list(_kept)[: 1 - _MOST_KEPT]:
+            _kept.pop(old, None)
         _kept[stamp] = found
     return found
 

@@ -120,6 +120,9 @@ def describe_result(job: Job, dataset: Dataset | None) -> tuple[str, str, str] |
         case "queue":
             words = f"{result.get('size', 0):,} images are waiting."
             return words, url_for("review.card", name=name, queue_id=result["queue"]), "Review them"
+        case "map":
+            words = f"{result.get('images', 0):,} images are on the map."
+            return words, url_for("maps.show", name=name), "Look at the map"
         case "export":
             return "The archive is ready.", url_for("exports.download", job_id=job.id), "Download it"
         case _:
