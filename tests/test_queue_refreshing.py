@@ -266,19 +266,30 @@ def expected_order(session: Session, dataset: Dataset, *, but: set[int]) -> list
     return list(reversed(ids))[: 20 - 1 - 3] if ids else []
 
 
+@pytest.mark.parametrize("is_begun", [False, True])
 def test_a_cell_that_is_no_longer_worth_it_closes_unless_somebody_began_it(
-    session: Session, home: Home, many: Dataset, bob: User
+    session: Session, home: Home, many: Dataset, bob: User, monkeypatch: pytest.MonkeyPatch, is_begun: bool
 ) -> None:
+    monkeypatch.setattr(automatic_queues, "CELLS", 1)
     run = promote(session, home, many)
-    cells = {
-        queue.params["cell"]: queue for queue in queries.list_automatic(session, many.id) if "cell" in queue.params
-    }
-    assert set(cells) == {"cat:dog", "owl:dog"}
-    queues.close_queue(session, cells["owl:dog"])
-    teach(session, home, many, run, p_wrong=[0.4] * 60)
+    (cell,) = [queue for queue in queries.list_automatic(session, many.id) if "cell" in queue.params]
+    first, second, *_ = items_of(session, cell)
+    assert cell.params["cell"] == "cat:dog"
+    decisions.decide(session, image=first.image, user=bob, verdict="confirm", queue_id=cell.id if is_begun else None)
+    teach(session, home, many, run, p_wrong=[0.1] * 40 + [0.9] * 20)
     done = refresh(session, home, many)
-    assert (done.opened, done.closed) == (0, 0)  # what a lead closed does not come back
-    assert cells["owl:dog"].closed_at is not None
+    assert (done.opened, done.closed) == ((1, 0) if is_begun else (1, 1))
+    assert (cell.closed_at is None, second.done_action) == (is_begun, None)
+    cells = [queue.params["cell"] for queue in queries.list_automatic(session, many.id) if "cell" in queue.params]
+    assert cells == (["cat:dog", "owl:dog"] if is_begun else ["owl:dog"])
+
+
+def test_a_queue_that_a_lead_closed_does_not_come_back(session: Session, home: Home, many: Dataset) -> None:
+    run = promote(session, home, many)
+    queues.close_queue(session, open_queue_of(session, many, "label_issues"))
+    teach(session, home, many, run, p_wrong=[0.9] * 60)
+    assert refresh(session, home, many).opened == 0
+    assert open_queue_of(session, many, "label_issues") is None
 
 
 def test_queues_built_by_hand_keep_their_images_and_learn_what_is_believed(

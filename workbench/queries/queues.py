@@ -144,6 +144,16 @@ _WITH_IMAGE = (
 )
 
 
+def is_begun(session: Session, queue_id: int) -> bool:
+    """Whether a verdict was given in it; one that was given elsewhere settles its items too."""
+    given = (
+        select(Decision.id)
+        .join(QueueItem, QueueItem.done_line == Decision.id)
+        .where(QueueItem.queue_id == queue_id, QueueItem.done_line.is_not(None), Decision.queue_id == queue_id)
+    )
+    return bool(session.scalar(select(given.exists())))
+
+
 class Waiting(NamedTuple):
     """An item that nobody has answered. lease_until: when a reviewer's hold on it ends or ended, none if nobody's."""
 

@@ -82,7 +82,8 @@ def plan_refresh(session: Session, home: Home, *, dataset: Dataset) -> RefreshPl
     read_to = log.get_last_id(session, dataset_id=dataset.id)
     wanted = automatic_queues.list_wanted(pool)
     before = queries.list_automatic_of(session, dataset.id, run_id=run.id)
-    stale = [queue for queue in before if queue.closed_at is None and not queue.done and _key(queue) not in wanted]
+    unwanted = [queue for queue in before if queue.closed_at is None and _key(queue) not in wanted]
+    stale = [queue for queue in unwanted if not queries.is_begun(session, queue.id)]
     chosen = {
         queue.id: automatic_queues.plan_one(pool, dataset, queue.recipe, queue.params, read_to=read_to, percent=0)
         for queue in before
@@ -116,7 +117,7 @@ def refresh(session: Session, plan: RefreshPlan | None, *, now: datetime) -> Ref
     closed = automatic_queues.close_superseded(session, now=now)
     for queue_id in plan.closed:
         queue = queues.pop(queue_id, None)
-        if queue is not None and not queue.done and not _is_begun(session, queue, now=now):
+        if queue is not None and not _is_begun(session, queue, now=now):
             close_queue(session, queue)
             closed += 1
     for queue in queues.values():
@@ -133,6 +134,8 @@ def refresh(session: Session, plan: RefreshPlan | None, *, now: datetime) -> Ref
 
 
 def _is_begun(session: Session, queue: Queue, *, now: datetime) -> bool:
+    if queries.is_begun(session, queue.id):
+        return True
     return any(_is_kept(item, now=now) for item in queries.list_waiting(session, queue.id))
 
 
