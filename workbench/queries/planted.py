@@ -16,7 +16,7 @@ WRONG_LABEL = "wrong label"
 
 @dataclass(frozen=True)
 class Planted:
-    """Wrong labels: how many were planted, how many stand in the first `planted` items of the newest label-issue queue,
+    """Wrong labels: how many were planted, how many stand among the first of the newest label-issue queue,
     how many reviewers have put right or excluded."""
 
     wrong_labels: int
@@ -39,7 +39,8 @@ def get_planted(session: Session, dataset_id: int) -> Planted | None:
         .where(Queue.dataset_id == dataset_id, Queue.recipe == "label_issues")
         .scalar_subquery()
     )
-    top = select(QueueItem.image_id).where(QueueItem.queue_id == newest).order_by(QueueItem.position).limit(total)
+    ranked = (QueueItem.is_random, QueueItem.position)
+    top = select(QueueItem.image_id).where(QueueItem.queue_id == newest).order_by(*ranked).limit(total)
     found = session.scalar(select(func.count()).where(Image.id.in_(top), Image.id.in_(planted)))
     settled = session.scalar(
         select(func.count()).where(
