@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
@@ -60,14 +61,15 @@ def learn_beliefs(
         return Beliefs(beliefs, crossed, STRENGTHS[0])
     rows, classes = verdict_rows[taught].astype(np.int64), verdict_classes[taught].astype(np.int64)
     fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
-    tried = {strength: _cross(beliefs[rows], given[rows], classes, fold, strength) for strength in STRENGTHS}
-    picks = np.arange(len(rows)), classes
-    fits = {each: float(np.log(found[picks] + 1e-12).sum()) for each, found in tried.items()}
-    strength = max(each for each in fits if fits[each] >= max(fits.values()) - CLEARLY)
-    crossed[taught] = tried[strength]
-    labelled = np.flatnonzero(given >= 0)
-    fit = _fit(beliefs[rows], given[rows], classes, strength)
-    beliefs[labelled] = fit.believe(beliefs[labelled], given[labelled])
+    with threadpool_limits(1):  # many small products, on which threads only wait for one another
+        tried = {strength: _cross(beliefs[rows], given[rows], classes, fold, strength) for strength in STRENGTHS}
+        picks = np.arange(len(rows)), classes
+        fits = {each: float(np.log(found[picks] + 1e-12).sum()) for each, found in tried.items()}
+        strength = max(each for each in fits if fits[each] >= max(fits.values()) - CLEARLY)
+        crossed[taught] = tried[strength]
+        labelled = np.flatnonzero(given >= 0)
+        fit = _fit(beliefs[rows], given[rows], classes, strength)
+        beliefs[labelled] = fit.believe(beliefs[labelled], given[labelled])
     return Beliefs(beliefs, crossed, strength)
 
 

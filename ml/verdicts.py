@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc
-from threadpoolctl import threadpool_limits
 
 from ml.labels import label_issues
 from ml.posteriors import FEWEST, learn_beliefs
@@ -71,8 +70,7 @@ def learn_p_wrong(
     if len(rows) < FEWEST or probs.shape[1] < 2:
         return Learned(plain, order, _decide(said, given, spread=1.0)[1], 1.0, 0)
     classes = np.where(classes == UNUSABLE, said.shape[1] - 1, classes)
-    with threadpool_limits(1):  # many small products, on which threads only wait for one another
-        found = learn_beliefs(said, given, verdict_rows=rows, verdict_classes=classes, seed=seed)
+    found = learn_beliefs(said, given, verdict_rows=rows, verdict_classes=classes, seed=seed)
     p_wrong, p_ambiguous = _decide(found.probs, given, spread=_estimate_spread(found.probs, given))
     return Learned(p_wrong, p_wrong, p_ambiguous, found.strength / (1 + found.strength), len(rows))
 
