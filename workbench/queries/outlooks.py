@@ -74,6 +74,7 @@ def list_drawn(session: Session, dataset_id: int) -> list[Row[Any]]:
             Queue.dataset_id == dataset_id,
             IS_DRAWN,
             QueueItem.wants > 0,
+            QueueItem.done_line > 0,  # by the index of what is done, or all items of long queues are read
             _is_own(),
         )
     )

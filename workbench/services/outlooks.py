@@ -145,10 +145,11 @@ def expect_errors(session: Session, home: Home, dataset: Dataset) -> Range | Non
     """Wrong labels among the images that nobody has decided on; none where nothing says how many.
 
     Rests on P(wrong) and on the verdicts on images that chance chose. Costs one pass over P(wrong), kept until more is
-    decided or learned.
+    decided (twenty images at least) or learned.
     """
     kept = _datasets.setdefault(session.get_bind().engine, {})
-    stamp = (dataset.promoted_run_id, *_stamp(home, dataset), homes.count_reviewed(session, dataset.id))
+    reviewed = homes.count_reviewed(session, dataset.id)
+    stamp = (dataset.promoted_run_id, *_stamp(home, dataset), reviewed // max(_STEP, reviewed // 50))
     if dataset.id not in kept or kept[dataset.id][0] != stamp:
         kept[dataset.id] = (stamp, _expect_errors(session, home, dataset, learned=stamp[2]))
     return kept[dataset.id][1]
