@@ -55,6 +55,10 @@ def test_a_scan_is_asked_for_once_and_shows_how_far_it_is(database: Database, pe
     with database.read() as session:
         assert [(job.kind, job.params) for job in session.scalars(select(Job))] == [("findings", {"dataset": "pets"})]
     assert "waiting for the worker" in lead.get("/d/pets/findings/scan", htmx=True).text
+    with database.write() as session:
+        job = session.scalars(select(Job)).one()
+        job.status, job.result = "done", {"dataset": "pets", "images": 6, "blank": 2, "blurred": 1}
+    assert "3 findings. See the findings" in text_of(lead.get(f"/jobs/{job.id}").text)
 
 
 def test_each_kind_tells_what_is_open_and_what_verdicts_made_of_it(

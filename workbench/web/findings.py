@@ -49,5 +49,5 @@ def scan(name: str) -> ResponseReturnValue:
     if jobs.find_open_job(db(), kind="findings", dataset_id=dataset.id):
         return done(url_for(".index", name=name), "A scan is under way already.")
     enqueue(db(), kind="findings", user=me(), dataset=dataset)
-    activities.record(db(), user=me(), kind="scan", dataset=dataset)
+    activities.record(db(), user=me(), kind="looked", dataset=dataset)
     return done(url_for(".index", name=name), "The scan has started; the findings appear when it is done.")

@@ -4,7 +4,7 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from workbench.errors import Forbidden
-from workbench.models import Dataset, Job, User, utc_now
+from workbench.models import FINDINGS, Dataset, Job, User, utc_now
 from workbench.queries import jobs as queries
 from workbench.services import activities, jobs
 from workbench.web.accounts import me, needs
@@ -114,6 +114,9 @@ def describe_result(job: Job, dataset: Dataset | None) -> tuple[str, str, str] |
             return words, url_for("studies.show", name=name, study_id=result["study"]), "Open the study"
         case "scan":
             return "The copies are found.", url_for("duplicates.index", name=name), "See the duplicates"
+        case "findings":
+            found = sum(result.get(kind, 0) for kind in FINDINGS)
+            return f"{found:,} findings.", url_for("findings.index", name=name), "See the findings"
         case "explain" | "stress":
             words = f"{result.get('images', 0):,} images are mapped." if job.kind == "explain" else "It is measured."
             return words, url_for("explaining.show", name=name, run_id=job.params["run"]), "See what it rests on"
