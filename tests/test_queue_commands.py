@@ -88,4 +88,4 @@ def test_refusals_are_one_sentence(
     answer = run("queue", *arguments)
     assert (answer.status, answer.out) == (status, "")
     assert sentence in answer.err
-    assert run("queue", "list", "--dataset", "pets", "--json").document == {"queues": []}
+    assert run("queue", "list", "--dataset", "pets", "--json").document["queues"] == []
