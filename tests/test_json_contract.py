@@ -116,6 +116,7 @@ def said(folder: Path) -> dict[str, Answer]:
         "queue build": ("queue", "build", "random", *data, "--limit", "5"),
         "queue build with run": ("queue", "build", "label-issues", *data, "--run", "1"),
         "queue list": ("queue", "list", *data),
+        "learn": ("learn", *data),
         "queue items": ("queue", "items", "1"),
         "decide": ("decide", *data, "--file", verdicts, "--as", "carol"),
         "train on what was decided": ("train", *data, *tiny, "--seed", "2"),
@@ -403,6 +404,10 @@ CONTRACT: dict[str, Any] = {
         "parts": [{"queue": (int, type(None)), "title": str, "decisions": int, "changed": int, **MOVE}],
         "rest": MOVE,
         "whole": {**MOVE, "p": NUMBER},
+    },
+    "learn": {
+        "dataset": str, "run": int, "verdicts": int, "random_verdicts": int, "shrinkage": NUMBER, "judged": int,
+        "expected_wrong": NUMBER,
     },
     "queue items": {
         "queue": int, "recipe": str,
