@@ -16,6 +16,7 @@ from workbench.config import Home
 from workbench.db import Database, open_database
 from workbench.models import Class, Dataset, DuplicateGroup, Image, Job, Queue, QueueItem, Run, StudyRun, User
 from workbench.services import (
+    audits,
     datasets,
     decisions,
     jobs,
@@ -64,6 +65,7 @@ def work(home: Home, folder: Path) -> None:
         build_queues(session, home)
         ask_for_trainings(session, home)
         open_study(session)
+        draw_audit(session)
         datasets.ensure_dataset(session, "bare")
     run_jobs(database, home, folder)
     database.close()
@@ -100,6 +102,17 @@ def review(session: Session, dataset: Dataset) -> None:
             datasets.merge_class(session, dataset=dataset, user=alice, cls=added, into=circle)
         else:
             datasets.retire_class(session, dataset=dataset, user=alice, cls=added)
+
+
+def draw_audit(session: Session) -> None:
+    """A sample with enough verdicts to say something, and some missing."""
+    dataset = session.scalars(select(Dataset)).one()
+    admin = users.ensure_admin(session)
+    audit = audits.open_audit(session, audits.plan_audit(session, dataset, size=30), user=admin)
+    items = select(QueueItem).where(QueueItem.queue_id == audit.queue_id).order_by(QueueItem.position).limit(24)
+    for number, item in enumerate(session.scalars(items).all()):
+        verdict = "exclude" if number % 4 == 0 else "confirm"
+        decisions.decide(session, image=item.image, user=admin, verdict=verdict, queue_id=audit.queue_id)
 
 
 VERDICTS = ("confirm", "relabel", "ambiguous", "exclude", "comment")
