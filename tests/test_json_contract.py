@@ -288,7 +288,9 @@ PROMOTION = {
     "sentence": str, "against": int, "test": TESTED,
 }  # fmt: skip
 REFUSED = [{"path": str, "reason": str}]
-QUEUE_BUILT = {"queue": int, "recipe": str, "size": int, "without": MAYBE_TEXT}
+QUEUE_BUILT = {
+    "queue": int, "recipe": str, "size": int, "random": int, "expected_hits": MAYBE_NUMBER, "without": MAYBE_TEXT,
+}  # fmt: skip
 SPLIT = {
     "dataset": str, "splits": COUNTS, "changed": int, "groups_kept": int, "families_kept": int, "family_images": int,
     "largest": int, "set_aside": int, "deviation": NUMBER, "applied": bool,
@@ -414,7 +416,7 @@ CONTRACT: dict[str, Any] = {
         "items": [
             {
                 "image": int, "path": str, "label": MAYBE_TEXT, "suggested": MAYBE_TEXT, "score": NUMBER,
-                "p_wrong": MAYBE_NUMBER, "reason": str, "done": bool, "group": (int, type(None)),
+                "p_wrong": MAYBE_NUMBER, "reason": str, "random": bool, "done": bool, "group": (int, type(None)),
             }
         ],
     },
@@ -536,7 +538,10 @@ def test_the_numbers_are_those_of_the_drawn_data_set(said: dict[str, Answer]) ->
     assert (pair["how"], pair["p"] == near["p"], 8 < pair["transform"]["offset"] < 16) == ("hashes", True, True)
     assert [said[name].document["run"] for name in ("train", "train again")] == [1, 2]
     assert [len(row) for row in said["evaluate"].document["confusion"]] == [3, 3, 3]
-    assert said["queue build"].document == {"queue": 6, "recipe": "random", "size": 5, "without": None}
+    built = said["queue build"].document
+    assert {key: built[key] for key in ("recipe", "size", "random", "without")} == {
+        "recipe": "random", "size": 5, "random": 0, "without": None,
+    }  # fmt: skip
     assert said["decide"].document["by"] == {"ambiguous": 1, "confirm": 1, "exclude": 1, "relabel": 1}
     exported = said["export"].document
     assert (exported["images"], exported["excluded"], exported["ambiguous"]) == (49, 1, 1)
