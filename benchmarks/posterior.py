@@ -1,6 +1,6 @@
 """What posterior labels are worth: FER2013 with the given labels, with verdicts put right, and with the posterior.
 
-    python -m benchmarks.posterior HOME VOTES.csv OUT [--run 1] [--seeds 3] [--epochs 5] [--size 48] [--heads] [--arms A]
+  python -m benchmarks.posterior HOME VOTES.csv OUT [--run R] [--seeds 3] [--epochs 5] [--size 48] [--heads] [--arms A]
 
 HOME holds FER2013 (train and validation) and a run with folds. The votes are the truth and the reviewers: an arm
 draws so many training images at random, and each verdict is the votes' winner (`winner`; a tie is ambiguous, and an
