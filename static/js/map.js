@@ -270,9 +270,10 @@ class MapPage {
     this.shownPoint = point;
     const id = this.points.ids[point];
     const said = (mode) => this.signs[mode][this.points.values[mode][point]].name;
+    const isLabelled = this.points.values.label[point] < this.signs.label.length - 2; // the last two: no label, excluded
     document.getElementById("point_image").src = `${this.root.dataset.images}${id}/thumbnail/96`;
     document.getElementById("point_link").href = `${this.root.dataset.page}/${id}`;
-    document.getElementById("point_words").textContent = `${said("label")} · predicted ${said("predicted")} · P(wrong) ${said("p_wrong")} · ${said("split")} · ${said("status")}`;
+    document.getElementById("point_words").textContent = `${isLabelled ? "labelled " : ""}${said("label")} · predicted ${said("predicted")} · P(wrong) ${said("p_wrong")} · ${said("split")} · ${said("status")}`;
     if (isPinned) this.map_said.textContent = `Image ${id}: ${document.getElementById("point_words").textContent}. A link opens it, after the map.`;
   }
 
