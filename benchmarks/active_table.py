@@ -18,6 +18,7 @@ from ml.active.strategies import STRATEGIES
 DRAWS = 1000
 RARE = ("fear", "disgust")
 Floats = NDArray[np.float64]
+Curves = dict[str, tuple[Floats, Floats]]
 Runs = dict[int, NDArray[np.bool_]]  # seed -> whether each test image was right after each round
 
 
@@ -47,21 +48,23 @@ def labels_needed(curve: Floats, wanted: float) -> float:
     return float(ROUND * (last + share))
 
 
-def resample(right: dict[str, Runs]) -> Iterator[dict[str, Floats]]:
-    """Mean curves of the strategies, each draw of seeds and images the same for all; the first is no draw."""
+def resample(right: dict[str, Runs]) -> Iterator[Curves]:
+    """Strategy -> (its mean curve, random's over the same seeds), images and seeds drawn; the first is no draw."""
     rng = np.random.default_rng(0)
-    seeds = sorted(right["random"])
-    count = next(iter(right["random"].values())).shape[1]
-    yield {name: np.mean([runs[seed].mean(1) for seed in runs], axis=0) for name, runs in right.items()}
+    chance = right["random"]
+    count = next(iter(chance.values())).shape[1]
+    yield {name: _average(runs, chance, [*runs], np.full(count, 1 / count)) for name, runs in right.items()}
     for _ in range(DRAWS):
-        drawn = rng.choice(seeds, len(seeds))
         weights = np.bincount(rng.integers(0, count, count), minlength=count) / count
+        draws = rng.random(len(chance))
         yield {
-            name: np.mean(
-                [runs[seed] @ weights for seed in drawn if seed in runs] or [np.full(MOST // ROUND, np.nan)], 0
-            )
+            name: _average(runs, chance, [[*runs][int(draw * len(runs))] for draw in draws[: len(runs)]], weights)
             for name, runs in right.items()
         }
+
+
+def _average(runs: Runs, chance: Runs, seeds: list[int], weights: Floats) -> tuple[Floats, Floats]:
+    return np.mean([runs[seed] @ weights for seed in seeds], 0), np.mean([chance[seed] @ weights for seed in seeds], 0)
 
 
 def tell_interval(values: Floats, scale: float = 1, digits: int = 1) -> str:
@@ -96,17 +99,16 @@ def count_asked(out: Path, data: Data, strategy: str) -> tuple[str, str]:
     return ", ".join(f"{asked[CLASSES[each]]:.0f}" for each in RARE), told
 
 
-def tell_curve(name: str, runs: Runs, curves: list[dict[str, Floats]]) -> str:
+def tell_curve(name: str, runs: Runs, curves: list[Curves]) -> str:
     """A line of the first table: accuracy after each round, and by how much the last is above random's."""
-    gains = np.array([each[name][-1] - each["random"][-1] for each in curves])
-    means = " | ".join(f"{100 * value:.1f}" for value in curves[0][name][1:])
+    gains = np.array([each[name][0][-1] - each[name][1][-1] for each in curves])
+    means = " | ".join(f"{100 * value:.1f}" for value in curves[0][name][0][1:])
     return f"| {name} | {len(runs)} | {means} | {100 * gains[0]:+.1f} {tell_interval(gains[1:], 100)} |"
 
 
-def tell_rest(name: str, runs: Runs, curves: list[dict[str, Floats]], *, out: Path, data: Data) -> str:
+def tell_rest(name: str, runs: Runs, curves: list[Curves], *, out: Path, data: Data) -> str:
     """A line of the second table: labels needed, in the mean and by seed; the classes; the cost."""
-    known = [each for each in curves if not np.isnan(each[name]).any()]
-    needed = np.array([labels_needed(each[name], float(each["random"][-1])) for each in known])
+    needed = np.array([labels_needed(each[name][0], float(each[name][1][-1])) for each in curves])
     recalls = np.array([balance(each, data.truth[data.test]) for each in runs.values()])
     by_seed = ", ".join(f"{100 * each:.1f}" for each in recalls.mean(1))
     rare = ", ".join(f"{100 * recalls.mean(0)[CLASSES[each]]:.0f} %" for each in RARE)
@@ -123,7 +125,7 @@ def main() -> None:
     data = read_data(wanted.tree, wanted.votes)
     right = read_right(wanted.out, data)
     curves = list(resample(right))
-    order = sorted(right, key=lambda name: -float(curves[0][name][2:].mean()))
+    order = sorted(right, key=lambda name: -float((curves[0][name][0] - curves[0][name][1])[2:].mean()))
     print(f"{len(data.pool):,} images to choose from, {len(data.test):,} to test on; goal {GOAL:,} labels\n")
     points = " | ".join(f"{n:,}" for n in range(2 * ROUND, MOST + 1, ROUND))
     print(f"| strategy | seeds | {points} | above random |\n" + "|---" * (MOST // ROUND + 2) + "|")
