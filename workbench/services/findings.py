@@ -156,7 +156,3 @@ def _cover_class(
         face=seen - missing - no_face if faces else None,
         found=by_kind,
     )
-
-
-def name_kind(kind: str) -> str:
-    return FINDINGS[kind]
