@@ -39,7 +39,9 @@ def test_the_card_says_what_is_known_and_what_each_key_does(reviewer: Browser) -
     assert "because the test says so" in page
     assert "P(wrong) <b>0.75</b>" in page
     assert '<b>0</b> of 6 <span class="outlook">' in page
-    assert re.search(r"about [34] wrong left <span class=\"range\">\[[0-3], 6\]", page), "six labels, each wrong with 0.75"
+    assert re.search(r"about [34] wrong left <span class=\"range\">\[[0-3], 6\]", page), (
+        "six labels, each wrong with 0.75"
+    )
     for key in ("1", "2", "3", "Enter", "Space", "a", "u", "c", "z", "Shift+Z", "ArrowRight", "s", "d", "b", "g", "/"):
         assert f'data-key="{key}"' in page, key
 

@@ -32,7 +32,8 @@ class Decision(Base):
     "of": how many the queue asks for}; the image follows when as many reviewers say the same. With {"gold": true} it
     answers a hidden gold item and changes nothing. "gold" makes an image one whose class is known, `class_id` none
     takes that back. "keep": {"keeps": true}, whatever the posterior says of an image that nobody has decided on, it
-    teaches its given label; {"keeps": false} takes that back. "consensus" is the class that several opinions come to: {"method", "p", "opinions"}.
+    teaches its given label; {"keeps": false} takes that back. "consensus" is the class that several opinions come to:
+    {"method", "p", "opinions"}.
     """
 
     __tablename__ = "decisions"

@@ -40,8 +40,8 @@ class QueueItem(Base):
     Done when a verdict on the image, newer than the queue, counts: `done_action` is its action, `done_line` its line,
     `hit` whether it changed what the image was. `wants` is how many reviewers' opinions it takes: 1 for an ordinary
     verdict, more for that many blind ones (`opinions` are in), 0 for a hidden gold item, which every reviewer meets
-    once and which is never done. `is_random`: drawn from all images that nobody had decided on, whatever the recipe says,
-    so that its verdict tells of all of them; it stands among the others, and lists name it after them.
+    once and which is never done. `is_random`: drawn from all images that nobody had decided on, whatever the recipe
+    says, so that its verdict tells of all of them; it stands among the others, and lists name it after them.
     """
 
     __tablename__ = "queue_items"
