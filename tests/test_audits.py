@@ -225,3 +225,5 @@ def test_the_command_draws_then_tells(run: Run, database: Database) -> None:
     assert (again["audit"], again["missing"]) == (2, 20)
     assert run("audit", "--dataset", "zoo", "--audit", "1", "--json").document == told
     assert run("audit", "--dataset", "zoo", "--new", "--audit", "1").status == 1
+    for seed in ("-1", str(2**63)):
+        assert run("audit", "--dataset", "zoo", "--new", "--seed", seed).status == 2

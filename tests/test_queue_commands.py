@@ -1,5 +1,6 @@
 """`workbench queue build|list|items`: documented keys, exit status, sentences."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from tests.test_queues import make_run
 from tests.test_recipes import PROBS
 from workbench.config import Home
 from workbench.db import Database
+from workbench.services.recipes import RECIPES
 
 Run = Callable[..., Answer]
 
@@ -79,6 +81,10 @@ def test_cell_run_and_settings_are_passed_on(run: Run, run_id: int) -> None:
         (("build", "uncertain", "--dataset", "pets", "--set", "limit=3"), 1, "use --limit"),
         (("build", "confusion", "--dataset", "pets", "--cell", "cat"), 1, "is not a cell"),
         (("build", "random", "--dataset", "pets", "--limit", "0"), 2, "--limit"),
+        (("build", "random", "--dataset", "pets", "--set", "home=here"), 1, "random knows no “home”"),
+        (("build", "random", "--dataset", "pets", "--set", "picked=1"), 1, "random knows no “picked”"),
+        (("build", "cold-start", "--dataset", "pets", "--set", "seed=-1"), 1, "A seed is a whole number, 0 or more."),
+        (("build", "uncertain", "--dataset", "pets", "--run", "9" * 20), 1, "One of these numbers is too large"),
         (("items", "77"), 1, "There is no queue 77"),
     ],
 )
@@ -89,3 +95,9 @@ def test_refusals_are_one_sentence(
     assert (answer.status, answer.out) == (status, "")
     assert sentence in answer.err
     assert run("queue", "list", "--dataset", "pets", "--json").document["queues"] == []
+
+
+def test_help_names_every_recipe(run: Run) -> None:
+    unbroken = re.sub(r"-\s+", "-", run("queue", "build", "--help").out)
+    words = set(re.findall(r"[a-z-]+", unbroken))
+    assert {name.replace("_", "-") for name in RECIPES} <= words

@@ -87,6 +87,11 @@ NEEDS = {
 }  # fmt: skip
 
 
+BELONGING = {
+    *("image_id", "class_id", "queue_id", "group_id", "run_id", "import_id", "audit_id", "study_id"),
+}  # parts of addresses that name something of one data set
+
+
 @dataclass(frozen=True)
 class World:
     """Two data sets, each with one of everything: the parts of their addresses."""
@@ -327,7 +332,7 @@ def test_what_belongs_to_another_data_set_is_not_found(
     before = watched()
     tried = 0
     for endpoint, method, arguments in list_calls(app):
-        for part in sorted(arguments & {"image_id", "class_id", "queue_id", "group_id", "run_id", "import_id"}):
+        for part in sorted(arguments & BELONGING):
             if "name" not in arguments or endpoint == "review.item_of_image":
                 continue
             url = build(app, endpoint, arguments, {**world.pets, part: world.birds[part]})

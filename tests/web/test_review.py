@@ -376,6 +376,10 @@ def test_building_a_queue_leads_to_it(browser_as: BrowserAs, database: Database)
         ({"recipe": "random", "limit": "many"}, "The number of images is a whole number"),
         ({"recipe": "random", "limit": "0"}, "at least one image"),
         ({"recipe": "label_issues"}, "no finished run yet"),
+        ({"recipe": "random", "force": "yes"}, "random knows no “force”"),
+        ({"recipe": "random", "random": "many"}, "random knows no “random”"),
+        ({"recipe": "cold_start", "home": "here"}, "cold-start knows no “home”"),
+        ({"recipe": "cold_start", "seed": "-1"}, "A seed is a whole number"),
         ({"recipe": "random", "run": "9"}, "There is no such run here"),
     ],
 )

@@ -114,7 +114,7 @@ def test_the_threshold_is_kept_and_the_card_tells_when_a_queue_falls_below_it(an
     assert re.search(r"next 6: about [345], below your 100 in 100", read(ann, "/d/pets/"))
 
 
-@pytest.mark.parametrize("typed", ["101", "-1", "many", ""])
+@pytest.mark.parametrize("typed", ["101", "-1", "many", "", "9" * 5000])
 def test_a_threshold_that_is_no_share_of_a_hundred_is_refused(ann: Browser, typed: str) -> None:
     answer = ann.post("/settings", {"theme": "dark", "worth": typed})
     page = answer.get_data(as_text=True)

@@ -89,6 +89,9 @@ def main() -> None:
     except WorkbenchError as error:
         click.echo(f"workbench: {error}", err=True)
         sys.exit(1)
+    except OverflowError:
+        click.echo("workbench: One of these numbers is too large; nothing has it.", err=True)
+        sys.exit(1)
     except Exception as error:
         sentence = explain(error)
         if sentence is None:

@@ -23,7 +23,9 @@ from workbench.services.audit_figures import Figures, work_out
 @click.option("--margin", type=float, help="Half of the interval's width to aim for, a share (default: 0.05).")
 @click.option("--opinions", type=int, default=1, show_default=True, help="Reviewers asked about each image.")
 @click.option("--plain", is_flag=True, help="Draw without the help of P(wrong).")
-@click.option("--seed", type=int, help="Draws the same sample again (default: another one each time).")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), help="Draws the same sample again (default: another one each time)."
+)
 @click.option("--new", is_flag=True, help="Draw another sample even if there is one.")
 @click.option("--audit", "audit_id", type=int, metavar="AUDIT", help="Tell of this one (default: the newest).")
 @click.option("--version", type=int, help="Take the verdicts as they stood after this decision.")

@@ -10,7 +10,13 @@ from workbench.services.maps import METHODS
 @click.option("--dataset", required=True, help="Name of the data set.")
 @click.option("--run", type=int, help="The run whose features are laid out (default: the promoted one).")
 @click.option("--method", type=click.Choice(list(METHODS)), default="neighbours", show_default=True, help="The layout.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed turns and folds the map otherwise.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Another seed turns and folds the map otherwise.",
+)
 def map_(bench: Workbench, dataset: str, run: int | None, method: str, seed: int) -> None:
     """Lay the images out in the plane by what a run holds for alike, for the map page."""
     with ProgressBar(unit="step") as progress:

@@ -56,11 +56,14 @@ def build(
 ) -> None:
     """Build a queue.
 
-    RECIPE is label-issues, confusion, uncertain, active, cold-start, disagreement, flipped, near-duplicates, random or
-    filter.
+    RECIPE finds wrong labels (label-issues, confusion), looks where opinions differ (disagreement, flipped, folds,
+    contradicted, disputed), teaches the model (active, uncertain, cold-start), measures and tidies up (random,
+    near-duplicates, findings), or takes what you name (filter, chosen).
     """
     name = read_recipe(recipe)
-    params = {**asking, **read_settings(settings), "limit": limit, "title": title}
+    own = read_settings(settings)
+    queue_plans.read_params(name, own)
+    params = {**asking, **own, "limit": limit, "title": title}
     if cell is not None:
         params["cell"] = cell
     if RECIPES[name].needs_run:

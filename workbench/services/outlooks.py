@@ -47,7 +47,7 @@ def get_worth(user: User) -> int:
 
 def read_worth(typed: str) -> int:
     """The threshold as somebody wrote it."""
-    if not typed.strip().isdecimal() or int(typed) > 100:
+    if not typed.strip().isdecimal() or len(typed.strip()) > 3 or int(typed) > 100:
         raise Invalid("That is no number of images in a hundred.", worth="Give a whole number, 0 to 100.")
     return int(typed)
 

@@ -94,7 +94,7 @@ def _parse_number(typed: str) -> int | None:
     plain = typed.strip().replace(",", "")
     if not plain:
         return None
-    if not plain.isdecimal():
+    if not plain.isdecimal() or len(plain) > 9:
         raise Invalid("Give a whole number of images.")
     return int(plain)
 

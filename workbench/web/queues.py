@@ -84,8 +84,10 @@ def _parse_number(words: str, problem: str) -> int | None:
 
 
 def _parse_params(form: Mapping[str, str]) -> dict[str, Any]:
-    """The recipe's own fields; empty ones are left to its defaults."""
-    return {key: value for key, value in form.items() if key not in _NOT_PARAMS and value.strip()}
+    """The recipe's own fields, no others; empty ones are left to its defaults."""
+    found = {key: value for key, value in form.items() if key not in _NOT_PARAMS and value.strip()}
+    queue_plans.read_params(read_recipe(form.get("recipe", "")), found)
+    return found
 
 
 @blueprint.post("/d/<name>/queues/<int:queue_id>/close")

@@ -85,6 +85,13 @@ def read_strategy(value: Any) -> str:
     return strategy
 
 
+def read_seed(value: Any) -> int:
+    seed = int(value)
+    if seed < 0:
+        raise Invalid("A seed is a whole number, 0 or more.")
+    return seed
+
+
 def read_among(value: Any) -> str:
     if value not in AMONG:
         raise Invalid(f"“{value}” are no images to choose among; use {' or '.join(AMONG)}.")
@@ -113,7 +120,7 @@ RECIPE = Recipe(
     about="Images whose labels would teach the model most: doubtful ones, each unlike the others.",
     find=find,
     title=title,
-    params={"strategy": read_strategy, "per_class": str, "among": read_among, "seed": int},
+    params={"strategy": read_strategy, "per_class": str, "among": read_among, "seed": read_seed},
     by_worker=True,
     default_limit=1000,
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workbench.services.recipes.active import take_picked
+from workbench.services.recipes.active import read_seed, take_picked
 from workbench.services.recipes.pool import Candidates, Pool, Recipe
 
 
@@ -23,7 +23,7 @@ RECIPE = Recipe(
     about="One of each kind of picture, for the first labels: needs no model.",
     find=find,
     title=title,
-    params={"seed": int},
+    params={"seed": read_seed},
     needs_run=False,
     by_worker=True,
     default_limit=200,
