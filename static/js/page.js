@@ -77,6 +77,12 @@ const showHelp = () => {
   document.getElementById("help").showModal();
 };
 
+// On a narrow screen the tabs are a strip: the page's own tab is in sight, between its neighbours.
+const showOwnTab = () => {
+  const own = document.querySelector(".tabs [aria-current]");
+  if (own) own.parentElement.scrollLeft = own.offsetLeft - own.parentElement.offsetLeft - (own.parentElement.clientWidth - own.offsetWidth) / 2;
+};
+
 document.addEventListener("keydown", closeDialog);
 document.addEventListener("keydown", pressKey);
 document.addEventListener("htmx:responseError", (event) => {
@@ -89,6 +95,7 @@ document.addEventListener("htmx:sendError", (event) => {
   if (event.detail.requestConfig?.triggeringEvent) say("The server does not answer. Nothing was saved; try again.", "problem");
 });
 document.querySelectorAll(".message").forEach(leaveLater);
+showOwnTab();
 // forms that act at once when a choice changes; without JavaScript their button does it
 document.addEventListener("change", (event) => { if (event.target.closest("[data-submit-on-change]")) event.target.form.requestSubmit(); });
 document.addEventListener("click", (event) => {
