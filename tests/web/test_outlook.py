@@ -114,7 +114,7 @@ def test_home_says_what_is_left_in_the_queue_and_in_the_data_set(
         settle(session, number=60, wrong=12, queue_id=queue)
     page = text(browser_as("viewer"), "/d/pets/")
     assert re.search(r"wrong left: </span><span title=\"With 90 % certainty \d+ to \d+\">about \d <span", page)
-    found = re.search(r"about <strong>(\d+)</strong> \[(\d+), (\d+)\] wrong labels are left among 30 images", page)
+    found = re.search(r"<strong>(\d+)</strong> <span class=\"meta\">\[(\d+), (\d+)\]</span> left among 30 images", page)
     assert found is not None
     assert int(found[2]) <= 6 <= int(found[3])
 
