@@ -176,10 +176,16 @@ def _learn(lesson: _Lesson) -> Posteriors:
         class_ids=said.class_ids,
         decision_id=lesson.decision_id,
         verdicts=learned.verdicts,
-        random_verdicts=int(lesson.is_random.sum()),
+        random_verdicts=int(lesson.is_random[_is_taught(lesson)].sum()),
         shrinkage=learned.shrinkage,
         said=_count_said(lesson, probs.shape[1]),
     )
+
+
+def _is_taught(lesson: _Lesson) -> NDArray[np.bool_]:
+    """Which verdicts P(wrong) is learned from, as `learn_p_wrong` counts them."""
+    is_taught: NDArray[np.bool_] = (lesson.given[lesson.rows] >= 0) & (lesson.classes != AMBIGUOUS)
+    return is_taught
 
 
 def _count_said(lesson: _Lesson, class_count: int) -> NDArray[np.int64]:
