@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from workbench.errors import Invalid
 from workbench.models import Dataset, Finding, Image, Import, QueueItem, Scan, User
 from workbench.queries import findings as queries
 from workbench.services import decisions, queues, users
-from workbench.services.findings import show_overview
+from workbench.services.findings import Found, note_scan, replace_findings, show_overview
+from workbench.services.predictions import load_predictions, save_predictions
 from workbench.worker.context import Context
 from workbench.worker.findings import scan_faces, scan_findings, scan_outliers, scan_quality
 
@@ -190,6 +192,44 @@ def test_every_image_of_a_class_is_accounted_for(database: Database, home: Home,
         "rows": (8, 0, 1), "columns": (8, 0, 0), "blank": (6, 0, 0), None: (1, 1, 0),
     }  # fmt: skip
     assert overview.new_images == 1
+
+
+def test_what_came_between_two_scans_is_told_apart(database: Database, home: Home, stripes: int) -> None:
+    """The first pictures show that these are no faces; what came after a scan counts in no column of it."""
+    context = Context(database, home)
+    scan_quality(context, dataset="stripes")
+    with database.write() as session:
+        dataset = session.get_one(Dataset, stripes)
+        first = find_image(session, "rows/000.png")
+        note_scan(session, dataset, kind="faces", newest_image_id=first.id, images=1, detail={"no_faces": True})
+        assert show_overview(session, dataset).new_images == 0
+        source = session.scalars(select(Import)).one()
+        image = add_image(
+            session, home, dataset, source, path="rows/late.png", data=FAULTS["rows/black.png"],
+            label_id=first.label_id, split="train",
+        )  # fmt: skip
+        note_scan(session, dataset, kind="faces", newest_image_id=image.id, images=23, detail={})
+        everybody = [image.id for image in session.scalars(select(Image).where(Image.label_id == first.label_id))]
+        found = [Found(image_id, 1.0, "None") for image_id in everybody]
+        replace_findings(session, dataset, kind="no_face", found=found)
+        (row,) = (each for each in show_overview(session, dataset).coverage if each.cls and each.cls.name == "rows")
+        assert (row.images, row.unseen, row.missing, row.no_face, row.face) == (9, 1, 0, 8, 0)
+
+
+def test_a_run_without_features_tells_no_outliers(
+    database: Database, home: Home, stripes: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.write() as session:
+        dataset = session.get_one(Dataset, stripes)
+        run = trained_runs.add_run(session, home, dataset=dataset, user=users.ensure_admin(session))
+        dataset.promoted_run_id = run.id
+    said = load_predictions(home, run.id)
+    save_predictions(home, run.id, replace(said, features=np.zeros_like(said.features)))
+    with pytest.raises(Invalid, match="came without features"):
+        scan_outliers(Context(database, home), dataset="stripes")
+    assert "outlier" not in scan_findings(Context(database, home), dataset="stripes")
+    everything = call(capsys, monkeypatch, "scan", "all", "--dataset", "stripes", "--home", home.root, "--json")
+    assert list(everything.document["scans"]) == ["duplicates", "quality", "faces"]
 
 
 def test_the_command_line_scans_and_lists(

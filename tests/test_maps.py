@@ -20,6 +20,7 @@ from workbench.services import decisions, jobs, map_states, maps
 from workbench.services.map_pictures import paint_density
 from workbench.services.map_states import MODES, Sign, States
 from workbench.services.maps import SIDE
+from workbench.services.predictions import load_predictions, save_predictions
 from workbench.worker.context import Context
 from workbench.worker.jobs import run_job
 from workbench.worker.mapping import make_map
@@ -218,5 +219,9 @@ def test_a_map_needs_a_run_of_the_data_set(database: Database, home: Home) -> No
     for wrong in ({}, {"run": run.id}):
         with pytest.raises(Invalid, match="train one first"):
             make_map(context, dataset="pets", **wrong)
+    said = load_predictions(home, run.id)
+    save_predictions(home, run.id, replace(said, features=np.zeros_like(said.features)))
+    with pytest.raises(Invalid, match="came without features"):
+        make_map(context, dataset="birds", run=run.id)
     with pytest.raises(Invalid, match="layout"):
         make_map(replace(context), dataset="birds", method="magic")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from workbench.db import Database
 from workbench.models import Image, Job, Queue, QueueItem
 from workbench.services import decisions, users
 from workbench.services.map_states import MODES
+from workbench.services.predictions import load_predictions, save_predictions
 from workbench.worker.jobs import run_job
 
 BrowserAs = Callable[[str], Browser]
@@ -209,6 +211,13 @@ def test_what_is_like_an_image_becomes_a_sweep(database: Database, home: Home, b
     assert len(queued(database)) == 6
     with database.read() as session:
         assert session.get_one(Queue, 1).title == "Like 0.png"
+
+
+def test_a_run_without_features_cannot_say_what_is_alike(database: Database, home: Home, browser_as: BrowserAs) -> None:
+    said = load_predictions(home, add_pets(database, home))
+    save_predictions(home, 1, replace(said, features=np.zeros_like(said.features)))
+    answer = browser_as("lead").post(f"{MAP}/similar/{ids_of(database)['dog/0.png']}")
+    assert (answer.status_code, "came without features" in answer.text) == (409, True)
 
 
 def test_the_job_leads_to_the_map(database: Database, home: Home, browser_as: BrowserAs) -> None:

@@ -8,6 +8,7 @@ from workbench.cli.frame import ProgressBar, Workbench, command
 from workbench.models import FINDINGS, Dataset
 from workbench.queries import datasets
 from workbench.queries import findings as queries
+from workbench.services.predictions import load_predictions
 
 _KINDS = ("duplicates", "quality", "faces", "outliers")
 
@@ -21,7 +22,7 @@ def scan(bench: Workbench, what: str, dataset: str) -> None:
     from workbench.worker.scans import SCANS
 
     with bench.database.read() as session:
-        kinds = _read_kinds(what, datasets.get_dataset(session, dataset))
+        kinds = _read_kinds(bench, what, datasets.get_dataset(session, dataset))
     results = {}
     for kind in kinds:
         with ProgressBar() as progress:
@@ -32,9 +33,11 @@ def scan(bench: Workbench, what: str, dataset: str) -> None:
     bench.answer({"dataset": dataset, "scans": results}, "\n".join(lines))
 
 
-def _read_kinds(what: str, dataset: Dataset) -> list[str]:
+def _read_kinds(bench: Workbench, what: str, dataset: Dataset) -> list[str]:
     if what == "all":
-        return [kind for kind in _KINDS if kind != "outliers" or dataset.promoted_run_id is not None]
+        run_id = dataset.promoted_run_id
+        can_compare = run_id is not None and load_predictions(bench.home, run_id).features.any()
+        return [kind for kind in _KINDS if kind != "outliers" or can_compare]
     if what not in _KINDS:
         raise click.UsageError(f"“{what}” is not a scan; use {', '.join([*_KINDS, 'all'])}.")
     return [what]

@@ -60,14 +60,19 @@ def count_by_kind(session: Session, dataset_id: int) -> dict[str, Tally]:
     return {row[0]: Tally(*row) for row in session.execute(query)}
 
 
-def count_by_class(session: Session, dataset_id: int) -> dict[tuple[int, str], int]:
-    """(class id, 0 for none; kind) -> how many images of the class have such a finding, excluded ones left out."""
+def count_by_class(session: Session, dataset_id: int, *, up_to: int | None = None) -> dict[tuple[int, str], int]:
+    """(class id, 0 for none; kind) -> how many images of the class have such a finding, excluded ones left out.
+
+    up_to: the newest image that counts.
+    """
     query = (
         select(func.coalesce(Image.label_id, 0), Finding.kind, func.count())
         .join(Image, Image.id == Finding.image_id)
         .where(Finding.dataset_id == dataset_id, Image.status != "excluded")
         .group_by(Image.label_id, Finding.kind)
     )
+    if up_to is not None:
+        query = query.where(Image.id <= up_to)
     return {(row[0], row[1]): row[2] for row in session.execute(query)}
 
 

@@ -127,10 +127,11 @@ def show_overview(session: Session, dataset: Dataset) -> Overview:
 def _cover(session: Session, dataset: Dataset, scans: Mapping[str, Scan]) -> list[Coverage]:
     if not scans:
         return []
-    newest = min(scan.newest_image_id for scan in scans.values())
+    # a scan that saw no data set of faces looked at the first images only, and that says it of all
+    newest = min((scan.newest_image_id for scan in scans.values() if not scan.detail.get("no_faces")), default=None)
     everything = queries.count_images_by_class(session, dataset.id)
     seen = queries.count_images_by_class(session, dataset.id, up_to=newest)
-    found = queries.count_by_class(session, dataset.id)
+    found = queries.count_by_class(session, dataset.id, up_to=newest)
     faces = "faces" in scans and not scans["faces"].detail.get("no_faces")
     by_id = {cls.id: cls for cls in datasets.list_classes(session, dataset.id)}
     order = [*(class_id for class_id in by_id if class_id in everything), *([0] if 0 in everything else [])]

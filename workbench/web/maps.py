@@ -196,7 +196,10 @@ def similar(name: str, image_id: int) -> ResponseReturnValue:
     image = load_image(image_id, dataset)
     if dataset.promoted_run_id is None:
         raise Conflict("What is alike is known from a run: train one first.")
-    near = nearest(load_predictions(home(), dataset.promoted_run_id), image.id, SIMILAR)
+    said = load_predictions(home(), dataset.promoted_run_id)
+    if not said.features.any():
+        raise Conflict("The promoted run came without features, so it cannot say what is alike: train one here.")
+    near = nearest(said, image.id, SIMILAR)
     if not near:
         raise Conflict("The promoted run never saw this image, so it cannot say what is like it: train again.")
     return _open_queue(dataset, [image.id, *(found for found, _ in near)], where=f"Like {image.path.split('/')[-1]}")

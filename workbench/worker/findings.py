@@ -93,6 +93,8 @@ def scan_outliers(context: Context, *, dataset: str) -> dict[str, Any]:
     if held.promoted_run_id is None:
         raise Invalid("Outliers are found by what a model sees: train and promote a run, then scan again.")
     said = load_predictions(context.home, held.promoted_run_id)
+    if not said.features.any():
+        raise Invalid(f"Run {held.promoted_run_id} came without features, so no image can be told from the others.")
     context.progress(0, 1, "Comparing with the nearest")
     judged = outliers.find_outliers(said.features, said.neighbours)
     found = [
@@ -106,8 +108,9 @@ def scan_outliers(context: Context, *, dataset: str) -> dict[str, Any]:
 
 def scan_findings(context: Context, *, dataset: str) -> dict[str, Any]:
     """Every scan of findings that this data set allows: outliers where a run is promoted."""
-    with_run = _get_dataset(context, dataset).promoted_run_id is not None
-    made = [scan_quality, scan_faces, *([scan_outliers] if with_run else [])]
+    run_id = _get_dataset(context, dataset).promoted_run_id
+    can_compare = run_id is not None and load_predictions(context.home, run_id).features.any()
+    made = [scan_quality, scan_faces, *([scan_outliers] if can_compare else [])]
     results: dict[str, Any] = {"dataset": dataset}
     for scan in made:
         results |= scan(context, dataset=dataset)

@@ -32,6 +32,8 @@ def make_map(
         run_id = chosen.id
     said = load_predictions(context.home, run_id)
     features = said.features.astype(np.float32)
+    if len(features) and not features.any():
+        raise Invalid(f"Run {run_id} came without features, so its images cannot be laid out: name a run trained here.")
     places = lay_out(
         features,
         method=method,
