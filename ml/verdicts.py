@@ -28,6 +28,7 @@ class Learned:
     p_wrong: NDArray[np.float32]  # (N,) in 0..1; nan where there is no label
     score: NDArray[np.float32]  # (N,) the order to review in, the most suspicious highest; nan where there is no label
     p_ambiguous: NDArray[np.float32]  # (N,) in 0..1, that reviewers would split on the image
+    p_hit: NDArray[np.float32]  # (N,) in 0..1, that one reviewer would not leave the label; nan where there is none
     shrinkage: float  # towards 0: what verdicts say of the classes is believed; 1: nothing particular to classes is
     verdicts: int  # that it was learned from
 
@@ -46,7 +47,7 @@ def learn_p_wrong(
     probs: float (N, K), rows sum to 1, **out-of-sample**. given: int (N,), the labels as they came, -1 for none.
     plain: float (N,), P(wrong) before any verdict, nan for images not to judge; by default as `label_issues` says.
     verdict_rows: int (M,), images that reviewers settled, chosen at random or by any score. verdict_classes: int (M,),
-    the class that a reviewer said, AMBIGUOUS (which teaches nothing here) or UNUSABLE.
+    the class that a reviewer said, AMBIGUOUS (which teaches nothing about classes) or UNUSABLE.
 
     `ml.posteriors.learn_beliefs` says what a reviewer would call each image; where nothing is particular to classes, or
     too few verdicts show it, its cross-validated penalties leave three numbers to learn, and the order is that of the
@@ -55,7 +56,9 @@ def learn_p_wrong(
     image are taken as drawn from a Dirichlet distribution whose mean is what a single one is expected to say. Its
     concentration, how much reviewers of one image differ, shows in how often verdicts contradict the labels that least
     speaks against. P(wrong) is the chance that another class than the given one has CROWD of the reviewers, where any
-    class has; P(ambiguous) that none has. Needs FEWEST verdicts; with fewer it is `plain`. docs/label-issues.md.
+    class has; P(ambiguous) that none has. P(hit) is the regression's own word on a single reviewer, who says AMBIGUOUS
+    in proportion to P(ambiguous), as often as verdicts did. Needs FEWEST verdicts; with fewer both are `plain`.
+    docs/label-issues.md.
     Deterministic for a seed. Time O(N K^2 + M K^2): 1 s for 30,000 images, 7 classes and 1,000 verdicts.
     Raises ValueError for shapes that differ or probabilities that are none.
     """
@@ -68,11 +71,13 @@ def learn_p_wrong(
     taught = (given[verdict_rows] >= 0) & (verdict_classes != AMBIGUOUS)
     rows, classes = verdict_rows[taught].astype(np.int64), verdict_classes[taught].astype(np.int64)
     if len(rows) < FEWEST or probs.shape[1] < 2:
-        return Learned(plain, order, _decide(said, given, spread=1.0)[1], 1.0, 0)
+        return Learned(plain, order, _decide(said, given, spread=1.0)[1], plain, 1.0, 0)
     classes = np.where(classes == UNUSABLE, said.shape[1] - 1, classes)
     found = learn_beliefs(said, given, verdict_rows=rows, verdict_classes=classes, seed=seed)
     p_wrong, p_ambiguous = _decide(found.probs, given, spread=_estimate_spread(found.probs, given))
-    return Learned(p_wrong, p_wrong, p_ambiguous, found.strength / (1 + found.strength), len(rows))
+    doubted = verdict_rows[(given[verdict_rows] >= 0) & (verdict_classes == AMBIGUOUS)]
+    p_hit = _expect_hit(found.probs, given, p_ambiguous, taught=rows, doubted=doubted)
+    return Learned(p_wrong, p_wrong, p_ambiguous, p_hit, found.strength / (1 + found.strength), len(rows))
 
 
 def _widen(probs: NDArray[np.floating[Any]]) -> Floats:
@@ -80,6 +85,16 @@ def _widen(probs: NDArray[np.floating[Any]]) -> Floats:
     rows: Floats = probs.astype(np.float64)
     rows = rows / rows.sum(1, keepdims=True) * (1 - UNUSABLE_SHARE)
     return np.concatenate([rows, np.full((len(rows), 1), UNUSABLE_SHARE)], axis=1)
+
+
+def _expect_hit(
+    beliefs: Floats, given: Integers, p_ambiguous: NDArray[np.float32], *, taught: Integers, doubted: Integers
+) -> NDArray[np.float32]:
+    """P(a single reviewer says another class, unusable or ambiguous), (N,); nan without a label."""
+    likely = p_ambiguous[taught].sum() + p_ambiguous[doubted].sum()
+    p_doubted = np.clip(p_ambiguous * len(doubted) / max(likely, 1e-9), 0, 1)
+    kept = np.where(given >= 0, beliefs[np.arange(len(given)), given], np.nan)
+    return np.asarray(1 - kept * (1 - p_doubted), np.float32)
 
 
 def _estimate_spread(beliefs: Floats, given: Integers) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from tests.conftest import Browser, make_pets
@@ -42,8 +42,10 @@ def promote(session: Session, home: Home, dataset: Dataset, *, p_wrong: list[flo
     return run
 
 
-def teach(session: Session, home: Home, dataset: Dataset, run: Run, *, p_wrong: list[float]) -> None:
-    """Verdicts taught another P(wrong)."""
+def teach(
+    session: Session, home: Home, dataset: Dataset, run: Run, *, p_wrong: list[float], p_hit: list[float] | None = None
+) -> None:
+    """Verdicts taught another P(wrong); none for P(hit) as in files of old."""
     said = load_predictions(home, run.id)
     save_posteriors(
         home,
@@ -59,6 +61,7 @@ def teach(session: Session, home: Home, dataset: Dataset, run: Run, *, p_wrong: 
             verdicts=50,
             random_verdicts=50,
             shrinkage=0.5,
+            p_hit=np.array(p_hit or [], np.float32),
         ),
     )
 
@@ -304,6 +307,28 @@ def test_queues_built_by_hand_keep_their_images_and_learn_what_is_believed(
     items = items_of(session, queue)
     assert [item.image_id for item in items] == before
     assert ([item.p_wrong for item in items], queue.expected_hits) == ([0.5] * 5, 2.5)
+
+
+def test_a_queue_promises_what_the_next_reviewer_will_change(session: Session, home: Home, many: Dataset) -> None:
+    run = promote(session, home, many)
+    by_hand = queues.build_queue(session, home, dataset=many, recipe="label_issues", limit=5)
+    p_hit = np.linspace(0.2, 0.8, 60)
+    p_of = dict(zip([image.id for image in images_of(session, many)], p_hit.tolist(), strict=True))
+    session.execute(update(Image).values(p_wrong=0.9))  # as the worker does
+    teach(session, home, many, run, p_wrong=[0.9] * 60, p_hit=p_hit.tolist())
+    refresh(session, home, many)
+    for queue in (by_hand, open_queue_of(session, many, "uncertain")):
+        told = sum(p_of[item.image_id] for item in items_of(session, queue))
+        assert queue.expected_hits == pytest.approx(told, rel=1e-5)
+        assert [item.p_wrong for item in items_of(session, queue)] == pytest.approx([0.9] * queue.size)
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("uncertain", {}),
+        ("random", {"limit": 7}),
+        ("filter", {"label": "owl", "sort": "decided"}),
+    ]
+    for recipe, params in asked:
+        plan = queue_plans.plan_queue(session, home, dataset=many, recipe=recipe, **params)
+        assert plan.expected_hits == pytest.approx(sum(p_of[image_id] for image_id in plan.image_ids), rel=1e-5)
 
 
 def test_nothing_is_written_for_a_run_that_is_no_longer_promoted(session: Session, home: Home, many: Dataset) -> None:

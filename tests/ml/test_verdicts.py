@@ -85,6 +85,20 @@ def test_an_unusable_image_has_a_wrong_label_and_an_ambiguous_one_teaches_nothin
     np.testing.assert_array_equal(with_ambiguous.p_wrong, plain.p_wrong)
 
 
+def test_p_hit_is_what_single_reviewers_say_and_p_wrong_what_most_would():
+    truth, given, probs = noisy([0.02, 0.5, 0.02, 0.3])
+    rows, rest = np.split(np.random.default_rng(0).permutation(len(truth)), [400])
+    said = ask(truth, np.arange(len(truth)), mistaken=0.3)
+    found = learn_p_wrong(probs, given, verdict_rows=rows, verdict_classes=said[rows])
+    assert found.p_hit[rest].mean() == pytest.approx((said != given)[rest].mean(), abs=0.05)  # .35
+    assert found.p_wrong[rest].mean() == pytest.approx((truth != given)[rest].mean(), abs=0.05)  # .2
+    assert ece(found.p_hit[rest], (said != given)[rest]) < 0.1 < ece(found.p_wrong[rest], (said != given)[rest])
+    wavering = np.where(np.random.default_rng(1).random(len(rows)) < 0.25, AMBIGUOUS, said[rows])
+    doubtful = learn_p_wrong(probs, given, verdict_rows=rows, verdict_classes=wavering)
+    hits = (wavering == AMBIGUOUS) | (wavering != given[rows])
+    assert doubtful.p_hit[rest].mean() == pytest.approx(hits.mean(), abs=0.05)  # an ambiguous one changes it too
+
+
 def test_images_between_classes_are_ambiguous_not_wrong():
     rng = np.random.default_rng(0)
     truth, given, probs = noisy([0.2, 0.2, 0.2, 0.2], strength=5.0)

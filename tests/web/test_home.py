@@ -232,7 +232,7 @@ def test_the_next_thing(changes: dict[str, object], role: str, what: str) -> Non
 
 
 def test_the_promise_of_a_queue_says_what_it_brings_and_how_long() -> None:
-    assert homes._promise(LINE) == "About 140 wrong labels in 420 images, about 20 minutes."
+    assert homes._promise(LINE) == "About 140 of 420 images to change, about 20 minutes."
     assert [timedelta_words(minutes) for minutes in (1, 119, 180)] == ["1 minute", "119 minutes", "3 hours"]
 
 

@@ -29,7 +29,7 @@ class Queue(Base):
     opinions: Mapped[int] = mapped_column(default=1)  # reviewers that each image is asked of; above 1 they are blind
     blind: Mapped[bool] = mapped_column(default=False)  # label and predictions are hidden until decided
     after_line: Mapped[int] = mapped_column(default=0)  # newest decision when it was opened: later ones settle items
-    expected_hits: Mapped[float | None]  # sum of P(wrong) over the items, when the recipe knows it
+    expected_hits: Mapped[float | None]  # verdicts that change an image: the sum of P(hit), if known
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     closed_at: Mapped[datetime | None]
 

@@ -78,13 +78,10 @@ def drop_open_items(session: Session, dataset_id: int, *, split: str, queue_ids:
         .correlate(Queue)
         .scalar_subquery()
     )
-    expected = (
-        select(func.sum(QueueItem.p_wrong)).where(QueueItem.queue_id == Queue.id, QueueItem.wants != 0).correlate(Queue)
-    )
     session.execute(
         update(Queue)
         .where(Queue.id.in_(queue_ids))
-        .values(size=left, expected_hits=expected.scalar_subquery())
+        .values(size=left, expected_hits=Queue.expected_hits * left / func.max(Queue.size, 1))
         .execution_options(synchronize_session="fetch")
     )
     return int(getattr(gone, "rowcount", 0))

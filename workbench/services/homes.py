@@ -324,7 +324,7 @@ def _promise(line: QueueLine) -> str:
     time = f"about {timedelta_words(minutes)}"
     if line.expected_hits is None:
         return f"{line.open:,} images wait, {time}."
-    return f"About {max(1, round(line.expected_hits)):,} wrong labels in {line.open:,} images, {time}."
+    return f"About {max(1, round(line.expected_hits)):,} of {line.open:,} images to change, {time}."
 
 
 def timedelta_words(minutes: int) -> str:

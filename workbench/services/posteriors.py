@@ -2,7 +2,7 @@
 
 import functools
 import zipfile
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Posteriors:
     shrinkage: float  # 1: nothing particular to the classes was learned
     # (K, K + 1) verdicts by the label as it came and the class that they said, the last column none; none in old files
     said: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    # (N,) that the next verdict on the image changes what it is, NaN as `p_wrong`; (0,) in old files
+    p_hit: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def suggested_ids(self) -> NDArray[np.int64]:
@@ -77,8 +79,9 @@ def find_posteriors(home: Home, run_id: int) -> Posteriors | None:
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, _mtime_ns: int, _size: int) -> Posteriors:
     with np.load(path, allow_pickle=False) as stored:
-        names = [each.name for each in fields(Posteriors) if each.name not in _NUMBERS]
-        arrays = {name: stored[name] for name in names if name != "said" or name in stored.files}
+        wanted = [each for each in fields(Posteriors) if each.name not in _NUMBERS]
+        names = [each.name for each in wanted if each.default_factory is MISSING or each.name in stored.files]
+        arrays = {name: stored[name] for name in names}
         numbers: dict[str, Any] = {name: read(stored[name]) for name, read in _NUMBERS.items()}
     for array in arrays.values():
         array.flags.writeable = False  # shared by every request

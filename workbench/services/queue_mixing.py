@@ -27,12 +27,7 @@ class Share:
 
     chosen: Candidates
     drawn: Candidates
-
-    @property
-    def expected_hits(self) -> float | None:
-        """Wrong labels expected among all of them; none where P(wrong) is known for less than half of the chosen."""
-        chosen = expect_hits(self.chosen.believed if self.chosen.p_wrong is None else self.chosen.p_wrong)
-        return None if chosen is None else chosen + (expect_hits(self.drawn.p_wrong) or 0.0)
+    expected_hits: float | None  # verdicts that change an image; none where too little is known of the chosen
 
 
 def share(pool: Pool, found: Candidates, *, limit: int | None, percent: float) -> Share:
@@ -44,7 +39,23 @@ def share(pool: Pool, found: Candidates, *, limit: int | None, percent: float) -
     size = len(found.image_ids) if limit is None else min(limit, len(found.image_ids))
     drawn = _draw(pool, found, count=round(size * percent / 100))
     kept = np.flatnonzero(~np.isin(found.image_ids, drawn.image_ids))[:limit]
-    return Share(_take(found, kept), drawn)
+    chosen = _take(found, kept)
+    expected = expect_hits(_foresee(pool, chosen))
+    return Share(chosen, drawn, None if expected is None else expected + (expect_hits(_foresee(pool, drawn)) or 0.0))
+
+
+def _foresee(pool: Pool, found: Candidates) -> NDArray[np.float32] | None:
+    p_wrong = found.believed if found.p_wrong is None else found.p_wrong
+    if p_wrong is None or not len(pool.p_hit):
+        return p_wrong
+    order = np.argsort(pool.image_ids)  # those that a filter shows come in its own order
+    rows = order[np.searchsorted(pool.image_ids, found.image_ids, sorter=order)]
+    return foresee(p_wrong, pool.p_hit[rows])
+
+
+def foresee(p_wrong: NDArray[np.float32], p_hit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each image counts in a promise: P(hit) where verdicts taught it, else P(wrong); NaN for no judged label."""
+    return np.where(np.isnan(p_wrong) | np.isnan(p_hit), p_wrong, p_hit)
 
 
 def _draw(pool: Pool, found: Candidates, *, count: int) -> Candidates:
@@ -78,14 +89,14 @@ def _take(found: Candidates, rows: NDArray[np.int64]) -> Candidates:
     )
 
 
-def expect_hits(p_wrong: NDArray[np.float32] | None) -> float | None:
-    """Wrong labels expected among the candidates; none where P(wrong) is known for less than half of them.
+def expect_hits(p_hit: NDArray[np.float32] | None) -> float | None:
+    """Hits expected among the candidates; none where it is known for less than half of them how probable they are.
 
     Images that the run was trained on may have no P(wrong). Counting them as right would promise too little.
     """
-    if p_wrong is None or not len(p_wrong) or np.isnan(p_wrong).mean() > 0.5:
+    if p_hit is None or not len(p_hit) or np.isnan(p_hit).mean() > 0.5:
         return None
-    return float(np.nanmean(p_wrong)) * len(p_wrong)
+    return float(np.nanmean(p_hit)) * len(p_hit)
 
 
 def make_rows(pool: Pool, found: Share, *, gold: Sequence[GoldImage] = (), wants: int = 1) -> list[Row]:

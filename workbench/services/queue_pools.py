@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from workbench.config import Home
@@ -46,11 +45,11 @@ def load_pool(
         groups=_load_groups(session, dataset, set(table[:, 0].tolist())) if recipe.needs_groups else (),
     )
     if not recipe.needs_run:
-        return replace(pool, p_ambiguous=_doubt(home, dataset.promoted_run_id, pool.image_ids))
+        return _foresee(home, pool, run_id=dataset.promoted_run_id)
     run = run or queries.get_run(session, dataset, None)
     pool = replace(pool, run_id=run.id)
     pool, said = _align(pool, _shown_as_merged(load_judged(home, run.id), classes))
-    pool = replace(pool, predictions=said, p_ambiguous=_doubt(home, run.id, pool.image_ids))
+    pool = _foresee(home, replace(pool, predictions=said), run_id=run.id)
     if against_id is None:
         return pool
     other = queries.get_run(session, dataset, against_id)
@@ -71,26 +70,28 @@ def load_matches(
         limit=limit,
     )
     table = np.array([(row[0], row[1] or 0, row[2] or 0) for row in rows], np.int64).reshape(-1, 3)
-    return Pool(
+    pool = Pool(
         image_ids=table[:, 0],
         label_ids=table[:, 1],
         class_names=names,
         predicted_ids=table[:, 2],
-        p_ambiguous=_doubt(home, dataset.promoted_run_id, table[:, 0]),
         p_wrong=np.array([np.nan if row[3] is None else row[3] for row in rows], np.float32),
     )
+    return _foresee(home, pool, run_id=dataset.promoted_run_id)
 
 
-def _doubt(home: Home, run_id: int | None, image_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """P(ambiguous) of these images, as verdicts on a run's predictions taught; 0 where they taught nothing."""
+def _foresee(home: Home, pool: Pool, *, run_id: int | None) -> Pool:
+    """The pool with what reviewers will say, as far as verdicts on a run's predictions taught it."""
     learned = find_posteriors(home, run_id) if run_id else None
-    found = np.zeros(len(image_ids), np.float32)
-    if learned is None or not len(learned.image_ids):
-        return found
-    rows = np.minimum(np.searchsorted(learned.image_ids, image_ids), len(learned.image_ids) - 1)
-    known = learned.image_ids[rows] == image_ids
-    found[known] = learned.p_ambiguous[rows[known]]
-    return found
+    p_ambiguous = np.zeros(len(pool.image_ids), np.float32)
+    p_hit = np.full(len(pool.image_ids), np.nan, np.float32)
+    if learned is not None and len(learned.image_ids):
+        rows = np.minimum(np.searchsorted(learned.image_ids, pool.image_ids), len(learned.image_ids) - 1)
+        known = learned.image_ids[rows] == pool.image_ids
+        p_ambiguous[known] = learned.p_ambiguous[rows[known]]
+        if len(learned.p_hit):
+            p_hit[known] = learned.p_hit[rows[known]]
+    return replace(pool, p_ambiguous=p_ambiguous, p_hit=p_hit)
 
 
 def _compare(pool: Pool, other: Predictions, *, against_id: int) -> Pool:
@@ -123,6 +124,7 @@ def _align(pool: Pool, said: Predictions) -> tuple[Pool, Predictions]:
         disputed=pool.disputed[known],
         p_wrong=pool.p_wrong[known],
         p_ambiguous=pool.p_ambiguous[known] if len(pool.p_ambiguous) else pool.p_ambiguous,
+        p_hit=pool.p_hit[known] if len(pool.p_hit) else pool.p_hit,
     )
     return kept, Predictions(
         image_ids=kept.image_ids,

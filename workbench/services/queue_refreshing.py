@@ -21,7 +21,7 @@ from workbench.queries import queues as queries
 from workbench.queries.queues import Waiting
 from workbench.services import automatic_queues
 from workbench.services.automatic_queues import LIMITS
-from workbench.services.queue_mixing import expect_hits, mix, place
+from workbench.services.queue_mixing import expect_hits, foresee, mix, place
 from workbench.services.queue_plans import QueuePlan
 from workbench.services.queue_pools import load_pool
 from workbench.services.queues import close_queue, open_queue, settled_since, without
@@ -38,6 +38,7 @@ class Belief:
 
     image_ids: NDArray[np.int64]
     p_wrong: NDArray[np.float32]
+    p_hit: NDArray[np.float32]  # what each counts in a queue's promise
     suggested_ids: NDArray[np.int64]
 
     def find(self, image_id: int) -> int | None:
@@ -105,7 +106,7 @@ def _key(queue: Queue) -> tuple[str, dict[str, object]]:
 
 def _believe(pool: Pool) -> Belief:
     said = read_predictions(pool)
-    return Belief(pool.image_ids, said.p_wrong, said.suggested_ids)
+    return Belief(pool.image_ids, said.p_wrong, foresee(said.p_wrong, pool.p_hit), said.suggested_ids)
 
 
 def refresh(session: Session, plan: RefreshPlan | None, *, now: datetime) -> Refreshed:
@@ -189,5 +190,5 @@ def _expect(queue: Queue, waiting: Sequence[Waiting], belief: Belief) -> float |
     rows = [row for item in waiting if (row := belief.find(item.image_id)) is not None]
     if not waiting:
         return float(queue.hits)
-    expected = expect_hits(belief.p_wrong[rows])
+    expected = expect_hits(belief.p_hit[rows])
     return None if expected is None else queue.hits + expected / len(rows) * len(waiting)

@@ -179,6 +179,7 @@ def _learn(lesson: _Lesson) -> Posteriors:
         random_verdicts=int(lesson.is_random[_is_taught(lesson)].sum()),
         shrinkage=learned.shrinkage,
         said=_count_said(lesson, probs.shape[1]),
+        p_hit=learned.p_hit,
     )
 
 

@@ -47,6 +47,8 @@ class Pool:
     p_wrong: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     # (N,) that people would split on the image, as verdicts taught; 0 before
     p_ambiguous: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    # (N,) that the next verdict changes what the image is, as verdicts taught; NaN where P(wrong) is all that is known
+    p_hit: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     # for recipes that ask for matches, (N,): what the promoted run says, 0 for nothing
     predicted_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
