@@ -73,7 +73,7 @@ def test_verdicts_move_p_wrong_of_images_that_nobody_has_seen_by_their_class(jud
     cats, owls = p_wrong_of(judged, "cat", since=30), p_wrong_of(judged, "owl", since=30)
     assert min(cats) > 0.8 > max(before)
     assert max(owls) < 0.2
-    assert 60 < found["expected_wrong"] < 75  # the cats and a little
+    assert 55 < found["expected_wrong"] < 75  # about the cats
 
 
 def test_what_was_learned_is_kept_and_is_one_belief(judged: Context) -> None:
