@@ -1,20 +1,21 @@
 """What queues promise before they are opened, and what a replay with votes then finds in them.
 
-    python benchmarks/hit_rates.py HOME VOTES.csv [--dataset fer2013] [--verdicts 400] [--seeds 3]
+    python -m benchmarks.hit_rates HOME VOTES.csv [--dataset fer2013] [--verdicts 400] [--seeds 4] [--by winners]
 
 HOME holds FER2013 imported without votes, and a promoted run with folds; with a second run, queues of their
 disagreements are measured too. HOME itself is left alone: each seed works on a copy. There, first, so many images drawn
 at random are reviewed by single raters (one of the ten votes of each, drawn; contempt, unknown and no face exclude the
-image), and P(wrong) is learned from their verdicts. Then each queue is planned, and its promise noted: the share of its
-images, those drawn at random among them, whose label it expects to change. The replay asks the winner of the votes
-about every image of the queue; a hit is a verdict that is not the label.
+image) or, `--by winners`, by the winner of the votes, and P(wrong) and P(hit) are learned from their verdicts. Then
+each queue is planned, and its promise noted: the share of its images, those drawn at random among them, that it expects
+the next verdict to change. The replay asks the same kind of reviewer about every image of the queue, of single raters
+what they would find on average: the share of the votes that are not for the label. Its interval says what another draw
+of as many images of the kind could give.
 """
 
 import argparse
 import csv
 import shutil
 import tempfile
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ OF_TWO_RUNS: list[tuple[str, dict[str, Any]]] = [
     ("disagreement", {"limit": 500}),
     ("flipped", {"kind": "other", "limit": 500}),
 ]
-SETTLED = 0.7  # the share of the votes that settles an image
+RATERS, WINNERS = "raters", "winners"
+NEAR = 5  # points
 Votes = dict[str, list[tuple[str, int]]]
 
 
@@ -60,7 +62,9 @@ def read_votes(path: Path) -> Votes:
         }
 
 
-def review_at_random(database: Database, home: Home, votes: Votes, *, name: str, count: int, seed: int) -> None:
+def review_at_random(
+    database: Database, home: Home, votes: Votes, *, name: str, count: int, seed: int, by: str = RATERS
+) -> None:
     rng = np.random.default_rng(seed)
     with database.write() as session:
         dataset = datasets.get_dataset(session, name)
@@ -72,7 +76,8 @@ def review_at_random(database: Database, home: Home, votes: Votes, *, name: str,
         for item in queues.list_items(session, queue.id, limit=None):
             said = votes[item.image.path]
             raters = np.array([n for _, n in said], float)
-            class_id = class_ids.get(said[rng.choice(len(said), p=raters / raters.sum())][0])
+            said_one = raters.argmax() if by == WINNERS else rng.choice(len(said), p=raters / raters.sum())
+            class_id = class_ids.get(said[said_one][0])
             verdict = "relabel" if class_id else "exclude"
             decisions.decide(
                 session, image=item.image, user=reviewer, verdict=verdict, class_id=class_id, queue_id=queue.id
@@ -81,29 +86,23 @@ def review_at_random(database: Database, home: Home, votes: Votes, *, name: str,
 
 @dataclass(frozen=True)
 class Found:
-    """What the votes say of a queue. settled: the share of its images of which one class has at least 70 %."""
+    """What a reviewer of one kind finds in a queue: the share of its images that they change."""
 
-    clear: float  # of these, the share whose label is another class
-    settled: float
-    wrong: float  # the share of all images whose label is not the winner of the votes
-    raters: float  # the share of all votes that are not for the label
+    rate: float
+    spread: float  # of its 95 % interval, either side
 
 
-def replay(session: Session, votes: Votes, image_ids: list[int]) -> Found:
+def replay(session: Session, votes: Votes, image_ids: list[int], *, by: str) -> Found:
     paths = session.scalars(select(Image.path).where(Image.id.in_(image_ids)))
-    table = np.array([_judge(path.split("/")[1], votes[path]) for path in paths])
-    settled = table[:, 0] >= SETTLED
-    return Found(float(table[settled, 1].mean()), float(settled.mean()), *(float(x) for x in table[:, 1:].mean(0)))
+    changed = np.array([_change(path.split("/")[1], votes[path], by=by) for path in paths])
+    return Found(float(changed.mean()), float(1.96 * changed.std() / np.sqrt(len(changed))))
 
 
-def _judge(label: str, said: list[tuple[str, int]]) -> tuple[float, float, float]:
-    """The share of the winner, whether the label is not the winner, and the share of votes for others."""
-    shares: dict[str, float] = defaultdict(float)
-    raters = sum(n for _, n in said)
-    for name, n in said:
-        shares[name] += n / raters
-    winner, most = max(said, key=lambda pair: pair[1])
-    return most / raters, float(winner != label), 1 - shares[label]
+def _change(label: str, said: list[tuple[str, int]], *, by: str) -> float:
+    """How probably a reviewer of the kind does not leave the label."""
+    if by == WINNERS:
+        return float(max(said, key=lambda pair: pair[1])[0] != label)
+    return 1 - sum(n for name, n in said if name == label) / sum(n for _, n in said)
 
 
 def list_promises(session: Session, home: Home, dataset: Dataset) -> list[tuple[str, int, float, list[int]]]:
@@ -123,18 +122,20 @@ def _promise_of_open(session: Session, queue: Queue) -> tuple[str, int, float, l
     return queue.title, queue.size, (queue.expected_hits or np.nan) / queue.size, ids
 
 
-def measure(base: Path, votes: Votes, *, name: str, verdicts: int, seed: int) -> list[tuple[str, int, float, Found]]:
-    """(title, size, promised rate, what the votes say) of each queue."""
+def measure(
+    base: Path, votes: Votes, *, name: str, verdicts: int, seed: int, by: str
+) -> list[tuple[str, int, float, Found]]:
+    """(title, size, promised rate, what reviewers find) of each queue."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home.at(shutil.copytree(base, Path(folder) / "home"))
         database = open_database(home)
         if verdicts:
-            review_at_random(database, home, votes, name=name, count=verdicts, seed=seed)
+            review_at_random(database, home, votes, name=name, count=verdicts, seed=seed, by=by)
             learn(Context(database=database, home=home), dataset=name)
         with database.read() as session:
             dataset = datasets.get_dataset(session, name)
             rows = [
-                (title, size, promised, replay(session, votes, ids))
+                (title, size, promised, replay(session, votes, ids, by=by))
                 for title, size, promised, ids in list_promises(session, home, dataset)
             ]
         database.close()
@@ -147,23 +148,30 @@ def main() -> None:
     parser.add_argument("votes", type=Path)
     parser.add_argument("--dataset", default="fer2013")
     parser.add_argument("--verdicts", type=int, default=400)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--by", choices=(RATERS, WINNERS), default=RATERS)
     asked = parser.parse_args()
     votes = read_votes(asked.votes)
-    gaps = []
+    gaps: list[float] = []
     for seed in range(asked.seeds):
-        print(f"\nseed {seed}, after {asked.verdicts} random verdicts of single raters")
-        print(
-            f"{'queue':<48}{'images':>7}{'promised':>10}{'found':>8}{'gap':>7}{'raters':>8}{'settled':>9}{'clear':>8}"
-        )
-        rows = measure(asked.home, votes, name=asked.dataset, verdicts=asked.verdicts, seed=seed)
-        for title, size, promised, found in rows:
-            gaps.append(100 * (promised - found.wrong))
-            print(f"{title[:46]:<48}{size:>7}{promised:>10.1%}{found.wrong:>8.1%}{gaps[-1]:>+7.1f}", end="")
-            print(f"{found.raters:>8.1%}{found.settled:>9.0%}{found.clear:>8.1%}", flush=True)
+        rows = measure(asked.home, votes, name=asked.dataset, verdicts=asked.verdicts, seed=seed, by=asked.by)
+        print(f"\nseed {seed}, after {asked.verdicts} random verdicts of {asked.by}")
+        print(f"{'queue':<48}{'images':>7}{'promised':>10}{'found':>16}{'gap':>7}")
+        own = [100 * (promised - found.rate) for _, _, promised, found in rows]
+        for (title, size, promised, found), gap in zip(rows, own, strict=True):
+            reached = f"{found.rate:.1%} ± {100 * found.spread:.1f}"
+            print(f"{title[:46]:<48}{size:>7}{promised:>10.1%}{reached:>16}{gap:>+7.1f}")
+        _sum_up(own)
+        gaps += own
+    print("\nall seeds: ", end="")
+    _sum_up(gaps)
+
+
+def _sum_up(gaps: list[float]) -> None:
     known = np.array(gaps)[np.isfinite(gaps)]
-    print(f"\n{(np.abs(known) <= 5).sum()} of {len(known)} within 5 points; mean gap {known.mean():+.1f}, ", end="")
-    print(f"mean size of the gap {np.abs(known).mean():.1f}, largest {np.abs(known).max():.1f}")
+    sizes = np.abs(known)
+    print(f"{(sizes <= NEAR).sum()} of {len(known)} within {NEAR} points; mean gap {known.mean():+.1f}, ", end="")
+    print(f"mean size of the gap {sizes.mean():.1f}, largest {sizes.max():.1f}", flush=True)
 
 
 if __name__ == "__main__":
