@@ -64,6 +64,21 @@ def test_verdicts_move_what_is_left_and_make_it_surer(queue: int, browser_as: Br
     assert high_after - low_after < high - low
 
 
+@pytest.mark.parametrize("asked", [{"blind": True}, {"opinions": 2}])
+def test_who_judges_blind_is_not_told_how_much_was_wrong(
+    queue: int, browser_as: BrowserAs, database: Database, asked: dict[str, int]
+) -> None:
+    with database.write() as session:
+        settle(session, number=60, wrong=12, queue_id=queue)
+        for key, value in asked.items():
+            setattr(session.get_one(Queue, queue), key, value)
+
+    page = text(browser_as("reviewer"), CARD)
+
+    assert '<p class="progress_line"><b>60</b> of 90</p>' in page
+    assert "wrong" not in page.split('<p class="progress_line">')[1].split("</p>")[0]
+
+
 def test_what_was_decided_elsewhere_teaches_nothing_about_the_queue(
     queue: int, browser_as: BrowserAs, database: Database
 ) -> None:
