@@ -135,8 +135,18 @@ def _rates(figures: Figures) -> Section:
         rows.append(Row((f"with the help of run {figures.run_id}’s P(wrong)", *_cells(figures.rate))))
     if figures.plain is not None:
         rows.append(Row(("by the verdicts alone", *_cells(figures.plain))))
-    note = "Both hold for all images. The first is narrower: the model says where the doubt is, the verdicts how much."
-    return Section("Wrong labels", ("Estimate", *_HEADER), tuple(rows), note if figures.is_assisted else "")
+    return Section("Wrong labels", ("Estimate", *_HEADER), tuple(rows), _compare_widths(figures))
+
+
+def _compare_widths(figures: Figures) -> str:
+    if not figures.is_assisted or figures.rate is None or figures.plain is None:
+        return ""
+    if figures.rate.high - figures.rate.low < figures.plain.high - figures.plain.low:
+        says = "narrower: the model says where the doubt is, the verdicts how much"
+    else:
+        says = "not narrower: there are few verdicts yet, or the model knows little of what they say"
+    return f"Both hold for all images. The first is {says}."
+
 
 
 def _parts(parts: tuple[Part, ...], key: str) -> tuple[Row, ...]:

@@ -78,7 +78,7 @@ def begin(name: str) -> ResponseReturnValue:
     begin_writing()
     audit = audits.open_audit(db(), plan, user=me())
     activities.record(db(), user=me(), kind="audit_drawn", dataset=dataset, audit=audit.id, size=audit.size)
-    words = f"{audit.size:,} images were drawn; expect an interval of about ± {100 * plan.expected_margin:.1f} points."
+    words = f"{audit.size:,} images were drawn; expect the rate to within {100 * plan.expected_margin:.1f} points."
     return done(url_for(".show", name=name, audit_id=audit.id), words)
 
 
