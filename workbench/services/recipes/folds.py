@@ -44,7 +44,7 @@ def title(pool: Pool, **_params: Any) -> str:
 
 
 RECIPE = Recipe(
-    about="Images of which a fold's model, that has not seen them, and the run's own say different classes.",
+    about="Images of which a fold’s model, that has not seen them, and the run’s own say different classes.",
     find=find,
     title=title,
 )

@@ -23,7 +23,7 @@ def title(_pool: Pool, **_params: Any) -> str:
 
 
 RECIPE = Recipe(
-    about="A random sample, for an audit: images that were reviewed are drawn too.",
+    about="A random sample: images that were reviewed are drawn too.",
     find=find,
     title=title,
     params={"seed": int},
