@@ -83,6 +83,7 @@ def test_cell_run_and_settings_are_passed_on(run: Run, run_id: int) -> None:
         (("build", "random", "--dataset", "pets", "--limit", "0"), 2, "--limit"),
         (("build", "random", "--dataset", "pets", "--set", "home=here"), 1, "random knows no “home”"),
         (("build", "random", "--dataset", "pets", "--set", "picked=1"), 1, "random knows no “picked”"),
+        (("build", "random", "--dataset", "pets", "--set", "seed=-1"), 1, "A seed is a whole number, 0 or more."),
         (("build", "cold-start", "--dataset", "pets", "--set", "seed=-1"), 1, "A seed is a whole number, 0 or more."),
         (("build", "uncertain", "--dataset", "pets", "--run", "9" * 20), 1, "One of these numbers is too large"),
         (("items", "77"), 1, "There is no queue 77"),

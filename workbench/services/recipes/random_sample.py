@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.services.recipes.active import read_seed
 from workbench.services.recipes.pool import Candidates, Pool, Recipe
 
 
@@ -26,7 +27,7 @@ RECIPE = Recipe(
     about="A random sample: images that were reviewed are drawn too.",
     find=find,
     title=title,
-    params={"seed": int},
+    params={"seed": read_seed},
     needs_run=False,
     keeps_reviewed=True,
     default_limit=400,
