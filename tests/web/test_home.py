@@ -318,3 +318,13 @@ def test_the_form_says_what_each_recipe_needs(browser_as: BrowserAs, database: D
     assert 'value="filter"' not in text  # the images page makes these
     viewer = browser_as("viewer").get("/d/pets/").get_data(as_text=True)
     assert "Build a queue" not in viewer
+
+
+def test_a_long_queue_is_not_the_best_for_being_long() -> None:
+    def hits(*, rate: float | None, opened: int) -> float:
+        queue = Queue(title="a queue", size=opened)
+        return QueueLine(queue, open=opened, rate=rate, is_measured=False, minutes=1, present=[]).next_hits
+
+    assert (
+        hits(rate=0.95, opened=200) > hits(rate=0.5, opened=7000) > hits(rate=1.0, opened=3) > hits(rate=None, opened=9)
+    )

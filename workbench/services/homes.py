@@ -25,7 +25,7 @@ from workbench.queries.planted import Planted
 from workbench.services import outlooks
 from workbench.services.automatic_queues import is_superseded
 from workbench.services.measures import wilson
-from workbench.services.stopping import Outlook, Range
+from workbench.services.stopping import AHEAD, Outlook, Range
 
 LAST = 200
 SECONDS_UNMEASURED = 4.0  # per decision, until there are enough decisions to measure
@@ -54,6 +54,13 @@ class QueueLine:
         if self.outlook is not None:
             return self.outlook.left.expected
         return None if self.rate is None else self.rate * self.open
+
+    @property
+    def next_hits(self) -> float:
+        """Of the next hundred images. A long queue is not better for being long."""
+        if self.outlook is not None:
+            return self.outlook.ahead.expected
+        return (self.rate or 0) * min(self.open, AHEAD)
 
 
 @dataclass(frozen=True)
@@ -206,9 +213,14 @@ def _list_lines(
         # while some of a sample are disputed, those that are settled are the plain ones
         if row.queue.recipe == "random" and row.queue.id in yields and not disputed.get(row.queue.id)
     ]
-    # by what is left to find: three images that are surely wrong are worth less than a hundred that mostly are
-    lines.sort(key=lambda line: (line.open == 0, line.is_superseded, -(line.expected_hits or 0), -line.queue.id))
+    # by what the next hundred hold: three images that are surely wrong are worth less than a hundred that mostly are
+    lines.sort(key=_rank)
     return lines, _estimate(samples)
+
+
+def _rank(line: QueueLine) -> tuple[bool, bool, float, float, int]:
+    hits = line.next_hits, line.expected_hits or 0
+    return line.open == 0, line.is_superseded, -round(hits[0]), -hits[1], -line.queue.id
 
 
 def _expect(queue: Queue, got: Yield | None) -> tuple[float | None, bool]:
