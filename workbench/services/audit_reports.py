@@ -148,7 +148,6 @@ def _compare_widths(figures: Figures) -> str:
     return f"Both hold for all images. The first is {says}."
 
 
-
 def _parts(parts: tuple[Part, ...], key: str) -> tuple[Row, ...]:
     return tuple(
         Row((part.name, f"{part.images:,}", *_cells(part.estimate)), {key: str(part.class_id or part.split or "none")})
