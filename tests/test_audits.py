@@ -12,11 +12,12 @@ from tests.conftest import make_pets
 from workbench.config import Home
 from workbench.db import Database
 from workbench.errors import Invalid, NotFound
-from workbench.models import Audit, Dataset, Image, Queue, QueueItem, User
+from workbench.models import Audit, Class, Dataset, Image, Queue, QueueItem, User
 from workbench.queries import audits as queries
 from workbench.queries import decisions as log
 from workbench.services import audits, decisions, opinions, users
 from workbench.services.audit_figures import Figures, work_out
+from workbench.services.decisions import Line
 
 
 def _images(session: Session, audit: Audit) -> list[Image]:
@@ -130,6 +131,20 @@ def test_an_undone_verdict_is_missing_again(session: Session, zoo: Dataset, bob:
 
     (found,) = audits.list_figures(session, zoo)
     assert found[1].missing == 1
+
+
+def test_a_class_renamed_meanwhile_shows_its_new_name(session: Session, zoo: Dataset, bob: User) -> None:
+    audit = _open(session, zoo, bob, size=24)
+    for image in _images(session, audit)[:21]:
+        _decide(session, image, bob, wrong=False)
+    assert "cat" in [part.name for part in audits.list_figures(session, zoo)[0][1].classes]
+
+    cat = session.scalars(select(Class).where(Class.dataset_id == zoo.id, Class.name == "cat")).one()
+    line = Line("class_edit", class_id=cat.id, detail={"name": "tiger"})
+    decisions.submit(session, dataset=zoo, user=users.ensure_admin(session), lines=[line])
+
+    (found,) = audits.list_figures(session, zoo)
+    assert "tiger" in [part.name for part in found[1].classes]
 
 
 def test_two_opinions_settle_an_image_and_tell_the_agreement(

@@ -125,8 +125,8 @@ def list_undos(session: Session, dataset_id: int) -> list[Row[Any]]:
 
 
 def list_stamps(session: Session, dataset_id: int) -> dict[int, tuple[int, int, int]]:
-    """Audit -> (lines about its sample since it was drawn, the newest of them, the newest undo): while they stay the
-    same, so do its figures.
+    """Audit -> (lines about its sample since it was drawn, the newest of them, the newest undo or change of a class):
+    while they stay the same, so do its figures.
     """
     query = (
         select(Audit.id, func.count(Decision.id), func.max(Decision.id))
@@ -136,7 +136,7 @@ def list_stamps(session: Session, dataset_id: int) -> dict[int, tuple[int, int, 
         .group_by(Audit.id)
     )
     newest = select(func.max(Decision.id)).where(
-        Decision.dataset_id == dataset_id, Decision.kind.in_(("undo", "class_merge")), Decision.kind != ""
+        Decision.dataset_id == dataset_id, Decision.kind.in_(("undo", "class_edit", "class_merge")), Decision.kind != ""
     )
     undone = session.scalar(newest) or 0
     return {row[0]: (row[1], row[2] or 0, undone) for row in session.execute(query)}
