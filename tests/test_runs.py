@@ -492,6 +492,8 @@ def test_a_run_is_asked_for_by_somebody(session: Session, home: Home, bob: User)
             "max_per_class": 0,
             "fill_per_class": 0,
             "targets": "labels",
+            "posterior_by": 0,
+            "keep_shares": 0.75,
         },
         "evaluation": {"split": "test", "frozen": False, "cleaned_with_own_flags": False},
     }

@@ -241,7 +241,7 @@ def review_a_cell(page: Page) -> str:
     expect(page.get_by_role("heading", name="Labelled bar, predicted")).to_be_visible()
     expect(page.locator(".cell_images li")).to_have_count(images)
     press(page, "Review it" if images == 1 else f"Review these {images}")
-    expect(said(page)).to_contain_text(f"{images} images to look at.")
+    expect(said(page)).to_contain_text(f"{images} images to look at, 1 of them drawn at random.")
     alt = page.locator(".stage img").get_attribute("alt") or ""
     page.locator("#answers .classes").get_by_role("button", name="square").click()
     expect(page.locator(".progress_line b")).to_have_text("1")
