@@ -69,7 +69,7 @@ def test_each_kind_tells_what_is_open_and_what_verdicts_made_of_it(
         admin = users.ensure_admin(session)
         decisions.decide(session, image=session.get_one(Image, ids[0]), user=admin, verdict="exclude")
     page = browser_as("lead").get("/d/pets/findings").text
-    assert "Blurred 2 open · 1 settled, 1 of them changed" in text_of(page)
+    assert "Blurred 2 open · 1 settled, 1 changed" in text_of(page)
     assert "not found: file gone or changed, blank, too dark" in text_of(page)
     assert "sharpness below 0.80 (blurred)" in text_of(page)
     assert "finding=blurred" in page
