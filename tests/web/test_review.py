@@ -5,6 +5,7 @@ import re
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from tests.conftest import Browser, make_pets
 from tests.review_queues import CARD, BrowserAs, add_queue, answer, counted, field, image_of
@@ -423,3 +424,10 @@ def test_a_data_set_with_no_class_left_open_still_shows_its_card(reviewer: Brows
     page = text(reviewer, CARD)
     assert "no label to confirm" in page
     assert "no suggestion" in page
+
+
+def test_the_label_itself_is_no_suggestion(queue: int, browser_as: BrowserAs, database: Database) -> None:
+    with database.write() as session:
+        for item in session.scalars(select(QueueItem)):
+            item.suggested_id = session.get_one(Image, item.image_id).label_id
+    assert '<dt>Suggested</dt><dd class="big"><span class="meta">nothing</span>' in text(browser_as("reviewer"), CARD)
