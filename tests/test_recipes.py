@@ -131,8 +131,17 @@ def test_two_runs_disagree(session: Session, home: Home, pets: Dataset) -> None:
 
     assert places(session, pets, items) == [2, 1]
     assert items[1].reason == f"Run {run.id} says dog (0.80), run {other.id} says cat (0.60); labelled cat."
-    with pytest.raises(Invalid, match="against=RUN"):
-        queues.build_queue(session, home, dataset=pets, recipe="disagreement")
+
+
+def test_the_newest_other_run_is_compared_with_where_none_is_named(session: Session, home: Home, pets: Dataset) -> None:
+    run = make_run(session, home, pets, PROBS)
+    for recipe in ("disagreement", "flipped"):
+        with pytest.raises(Invalid, match="no second finished run to compare with; train one more"):
+            queues.build_queue(session, home, dataset=pets, recipe=recipe, run=run)
+    make_run(session, home, pets, PROBS)
+    newest = make_run(session, home, pets, [PROBS[0], [0.6, 0.3, 0.1], *PROBS[2:]])
+    queue = queues.build_queue(session, home, dataset=pets, recipe="disagreement", run=run)
+    assert (queue.params["against"], queue.title) == (newest.id, f"Runs {run.id} and {newest.id} disagree")
 
 
 def test_what_flipped_between_two_runs(session: Session, home: Home, pets: Dataset) -> None:
@@ -151,8 +160,6 @@ def test_what_flipped_between_two_runs(session: Session, home: Home, pets: Datas
     assert found["broken"][0].reason == f"Run {other.id} says cat (0.60), run {run.id} says dog (0.80); labelled cat."
     titles = [queries.get_queue(session, items[0].queue_id).title for items in found.values()]
     assert titles[0] == f"Fixed by run {run.id} (run {other.id} is wrong)"
-    with pytest.raises(Invalid, match="against=RUN"):
-        queues.build_queue(session, home, dataset=pets, recipe="flipped")
     with pytest.raises(Invalid, match="no kind of flip; use fixed, broken, other, all"):
         queues.build_queue(session, home, dataset=pets, recipe="flipped", against=other.id, kind="worse")
 

@@ -375,3 +375,9 @@ def get_run(session: Session, dataset: Dataset, run_id: int | None) -> Run:
     if run is None or run.dataset_id != dataset.id:
         raise NotFound(f"{dataset.name} has no run {run_id}.")
     return run
+
+
+def find_other_run(session: Session, run: Run) -> int | None:
+    """The newest finished run of the same data set besides this one."""
+    others = (Run.dataset_id == run.dataset_id, Run.status == "done", Run.id != run.id)
+    return session.scalar(select(func.max(Run.id)).where(*others))

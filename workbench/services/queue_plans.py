@@ -90,7 +90,7 @@ def plan_queue(
     if made.needs_matches:
         pool = load_matches(session, home, dataset, own, without=without, limit=most)
     else:
-        against_id = own.get("against")
+        own, against_id = _name_other_run(session, dataset, made, own, run=run)
         pool = load_pool(session, home, dataset, made, run=run, split=split, against_id=against_id, without=without)
     found = choose(made, replace(pool, picked=picked), own, limit=most, percent=random)
     if not len(found.chosen.image_ids):
@@ -109,6 +109,16 @@ def plan_queue(
         gold=_choose_gold(session, dataset, found.chosen, percent=gold),
     )
     return replace(plan, automatic=automatic, without=without, opinions=opinions, blind=is_blind)
+
+
+def _name_other_run(
+    session: Session, dataset: Dataset, made: Recipe, own: dict[str, Any], *, run: Run | None
+) -> tuple[dict[str, Any], int | None]:
+    """The params with the run to compare with, and that run: where none was named the newest other one, if any."""
+    if "against" not in made.params or own.get("against"):
+        return own, own.get("against")
+    other = queries.find_other_run(session, run or queries.get_run(session, dataset, None))
+    return (own if other is None else {**own, "against": other}), other
 
 
 def read_asked(

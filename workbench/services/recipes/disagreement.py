@@ -12,7 +12,7 @@ def find(pool: Pool, *, against: int = 0) -> Candidates:
     """Images that the two runs put in different classes, by how far their probabilities are apart (total variation)."""
     one, other = read_predictions(pool), pool.against
     if other is None:
-        raise Invalid("Say with which run to compare: --set against=RUN.")
+        raise Invalid("There is no second finished run to compare with; train one more.")
     columns = {int(class_id): column for column, class_id in enumerate(other.class_ids)}
     if set(columns) != set(one.class_ids.tolist()):
         raise Invalid(f"Runs {pool.run_id} and {against} were trained on different classes.")

@@ -23,14 +23,14 @@ def read_kind(value: Any) -> str:
     return str(value)
 
 
-def find(pool: Pool, *, against: int = 0, kind: str = "all") -> Candidates:
+def find(pool: Pool, *, against: int = 0, kind: str = "all") -> Candidates:  # noqa: ARG001 - the pool holds that run
     """By the newest labels, among images that neither run had seen; those first on which both runs are surest.
 
     kind: fixed (run is right, `against` is not), broken (the other way), other (both wrong, differently), or all.
     """
     said, other = read_predictions(pool), pool.against
-    if other is None or not against:
-        raise Invalid("Say with which run to compare: --set against=RUN.")
+    if other is None:
+        raise Invalid("There is no second finished run to compare with; train one more.")
     now, before = said.predicted_ids, other.predicted_ids
     unseen = said.out_of_sample & other.out_of_sample & (pool.label_ids != 0)
     rows = np.flatnonzero(unseen & (now != before) & _choose(kind, now == pool.label_ids, before == pool.label_ids))
