@@ -226,6 +226,14 @@ def test_trained_images_that_count_as_unseen(world: World, run: int) -> None:
         assert "108 images that it was trained on count as never seen by it" in world.found(run)["in_sample"]
 
 
+def test_labels_judged_by_a_model_that_knows_them_by_heart(world: World, run: int) -> None:
+    with world.changed(run):
+        said = load_predictions(world.home, run)
+        assert np.isfinite(said.p_wrong).all(), "what it said while it learned judges the images that taught it"
+        save_predictions(world.home, run, replace(said, witness=said.probs))
+        assert "P(wrong) of 108 images rests on probabilities of a model" in world.found(run)["in_sample"]
+
+
 # --- what images it is about (seeds 000, 001, 003, 004) ---------------------------------------------------------
 
 
