@@ -15,10 +15,10 @@ from workbench.services import audits, decisions, users
 BrowserAs = Callable[[str], Browser]
 
 
-def _judge(session: Session, audit: Audit, user: User) -> None:
+def _judge(session: Session, audit: Audit, user: User, *, most: int | None = None) -> None:
     """Every fifth label is wrong."""
     query = select(Image).join(QueueItem, QueueItem.image_id == Image.id).where(QueueItem.queue_id == audit.queue_id)
-    for number, image in enumerate(session.scalars(query.order_by(QueueItem.position)).all()):
+    for number, image in enumerate(session.scalars(query.order_by(QueueItem.position).limit(most)).all()):
         chosen = {"verdict": "confirm"} if number % 5 else {"verdict": "exclude"}
         decisions.decide(session, image=image, user=user, queue_id=audit.queue_id, **chosen)  # type: ignore[arg-type] - words
 
@@ -53,6 +53,21 @@ def test_a_lead_draws_a_sample_and_others_do_not(zoo: str, browser_as: BrowserAs
     assert "Review 24 images" in page
     assert "Draw the sample" not in browser_as("viewer").get(zoo).text
     assert browser_as("reviewer").post(zoo, {"size": "24"}).status_code == 403
+
+
+def test_home_tells_the_rate_of_an_audit_once_it_is_done(zoo: str, database: Database, browser_as: BrowserAs) -> None:
+    audit_id = _draw_in(database, judged=False)
+    with database.write() as session:
+        audit, user = session.get_one(Audit, audit_id), users.ensure_user(session, "bob", role="reviewer")
+        _judge(session, audit, user, most=25)
+    under_way = browser_as("reviewer").get("/d/zoo/").text
+    assert "</a> is under way: 25 of 30 images judged." in under_way
+    assert "labels of version" not in under_way
+    with database.write() as session:
+        _judge(session, session.get_one(Audit, audit_id), session.get_one(User, user.id))
+    done = browser_as("reviewer").get("/d/zoo/").text
+    assert "under way" not in done
+    assert "· n 30, about" in done
 
 
 def test_a_wrong_size_keeps_what_was_typed(zoo: str, browser_as: BrowserAs) -> None:

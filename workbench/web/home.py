@@ -43,7 +43,8 @@ def datasets() -> ResponseReturnValue:
 @blueprint.get("/d/<name>/")
 def show(name: str) -> ResponseReturnValue:
     dataset = load_dataset(name)
-    audited = [(audit, figures) for audit, figures in audits.list_figures(db(), dataset) if figures.rate is not None]
+    found = audits.list_figures(db(), dataset)
+    audited = [(audit, figures) for audit, figures in found if figures.rate is not None and not figures.missing]
     seen = homes.look(db(), home(), dataset=dataset, user=me())
     return page(
         "home.html",
@@ -51,6 +52,7 @@ def show(name: str) -> ResponseReturnValue:
         seen=seen,
         trend=draw_trend(seen.runs),
         audited=audited,
+        auditing=[(audit, figures) for audit, figures in found if figures.missing],
         error_trend=draw_error_trend(audited),
         classes=dataset_queries.list_open_classes(db(), dataset.id),
         recipes=list_offered(),
