@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from workbench.errors import NotFound
 from workbench.models import Audit, AuditItem, Decision, Image, QueueItem
+from workbench.queries.versions import LINE
 
 
 class Scores(NamedTuple):
@@ -94,22 +95,7 @@ def list_first_states(session: Session, audit_ids: Collection[int]) -> dict[int,
 def list_lines(session: Session, audit_ids: Collection[int]) -> dict[int, list[Row[Any]]]:
     """Image -> its lines of the log, oldest first, undone ones too, for the images of these samples."""
     sampled = select(AuditItem.image_id).where(AuditItem.audit_id.in_(audit_ids)).distinct().subquery()
-    query = (
-        select(
-            Decision.id,
-            Decision.image_id,
-            Decision.action,
-            Decision.kind,
-            Decision.class_id,
-            Decision.detail,
-            Decision.at,
-            Decision.user_id,
-            Decision.role,
-            Decision.queue_id,
-        )
-        .join(sampled, sampled.c.image_id == Decision.image_id)
-        .order_by(Decision.id)
-    )
+    query = select(*LINE).join(sampled, sampled.c.image_id == Decision.image_id).order_by(Decision.id)
     found: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in session.execute(query):
         found[row.image_id].append(row)

@@ -11,6 +11,19 @@ from sqlalchemy.orm import Session, joinedload
 from workbench.models import CLASS_KINDS, Class, Decision, DuplicateGroup, Image, Import, Opinion, Queue, QueueItem, Run
 
 _CHUNK = 500  # bound variables per statement
+# what the fold of an image reads of a line of the log
+LINE = (
+    Decision.id,
+    Decision.image_id,
+    Decision.action,
+    Decision.kind,
+    Decision.class_id,
+    Decision.detail,
+    Decision.at,
+    Decision.user_id,
+    Decision.role,
+    Decision.queue_id,
+)
 _IDENTITY = (Image.id, Image.import_id, Image.path, Image.pixel_sha256, Image.file_sha256, Image.location)
 _FIRST = (Image.first_label_id, Image.first_split, Image.first_status, Image.first_ambiguous_ids)
 _STATE = (
@@ -62,18 +75,7 @@ def list_image_lines(
     session: Session, *, dataset_id: int, up_to: int | None = None, after: int = 0
 ) -> dict[int, list[Row[tuple[Any, ...]]]]:
     """The log lines of each image, oldest first, undone ones too. Plain rows: one pass over a long log."""
-    query = select(
-        Decision.id,
-        Decision.image_id,
-        Decision.action,
-        Decision.kind,
-        Decision.class_id,
-        Decision.detail,
-        Decision.at,
-        Decision.user_id,
-        Decision.role,
-        Decision.queue_id,
-    ).where(Decision.dataset_id == dataset_id, Decision.image_id.is_not(None), Decision.id > after)
+    query = select(*LINE).where(Decision.dataset_id == dataset_id, Decision.image_id.is_not(None), Decision.id > after)
     if up_to is not None:
         query = query.where(Decision.id <= up_to)
     found: dict[int, list[Row[tuple[Any, ...]]]] = defaultdict(list)
