@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ml.batches import check_data
+from ml.dynamics import read_dynamics
 from ml.launch import RESULT, _conclude, launch
 from ml.predict import load_model, predict
 from ml.train import Diverged, EpochReport
@@ -45,7 +46,10 @@ def test_two_processes_train_one_model(tmp_path):
     assert best.validation_accuracy >= 0.9
     assert seen[-1][0] == seen[-1][1]
     assert epochs == list(result.history)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "dynamics.npz", "metrics.jsonl"]
+    noted = read_dynamics(tmp_path)
+    assert noted is not None
+    assert noted[0].tolist() == list(range(100)), "what both processes saw"
 
 
 @pytest.mark.slow
